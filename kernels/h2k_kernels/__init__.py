@@ -1,0 +1,6 @@
+"""The method's own kernels. Each has a CPU twin here; the CUDA versions share their stems."""
+
+from h2k_kernels.fuse_parts import fuse_parts, window_weight
+from h2k_kernels.warp_parts import Crops, warp_parts
+
+__all__ = ["Crops", "fuse_parts", "warp_parts", "window_weight"]

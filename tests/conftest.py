@@ -1,0 +1,57 @@
+"""Shared fixtures: where the reference data is, and what set it belongs to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def shared_dir() -> Path:
+    """Reference data outside the repository: H2K_SHARED, by default the folder ``shared`` beside the checkout."""
+    return Path(os.environ.get("H2K_SHARED", REPOSITORY.parent / "shared"))
+
+
+def reference_dir() -> Path:
+    return Path(os.environ.get("H2K_VECTORS", shared_dir() / "reference" / "2k2k"))
+
+
+@pytest.fixture(scope="session")
+def vectors_dir() -> Path:
+    """Folder of the vectors made with the published implementation."""
+    folder = reference_dir()
+    if not (folder / "set.json").is_file():
+        pytest.skip(f"no parity vectors in {folder}; set H2K_VECTORS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vector_set(vectors_dir: Path) -> dict[str, Any]:
+    """Parameters of the set of vectors: weight suffix, wave offset, photo, mask rule, folder of the photos."""
+    return json.loads((vectors_dir / "set.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def photos_dir(vectors_dir: Path, vector_set: dict[str, Any]) -> Path:
+    folder = (vectors_dir / vector_set["photos"]).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no test photos in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_vectors(vectors_dir: Path) -> Callable[[str], dict[str, np.ndarray]]:
+    """``load_vectors("fusion")`` -> the arrays of ``fusion.npz``."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(vectors_dir / f"{name}.npz", allow_pickle=False) as data:
+            return {key: data[key] for key in data}
+
+    return load
