@@ -39,6 +39,12 @@ def vector_set(vectors_dir: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def wave_offset(vector_set: dict[str, Any]) -> float:
+    """The set's parameter v of the wave rule."""
+    return float(vector_set["wave_offset"])
+
+
+@pytest.fixture(scope="session")
 def photos_dir(vectors_dir: Path, vector_set: dict[str, Any]) -> Path:
     folder = (vectors_dir / vector_set["photos"]).resolve()
     if not folder.is_dir():
