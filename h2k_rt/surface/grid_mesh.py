@@ -1,0 +1,307 @@
+"""The default surface: both depth maps as pixel grids, joined along the silhouette to one closed mesh.
+
+Front and back share the grid, so the mesh is closed by construction, the same on every machine, and made in a fraction of a second.
+A *cell* is the square between four pixel centres of the mask. Every edge of the mesh borders exactly two faces, because cells that
+touch at a single corner only (which would share the silhouette strip's edge there) are opened first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from h2k_rt.constants import METHOD, Method
+from h2k_rt.errors import PersonError
+from h2k_rt.surface.clean import CleanDepth
+from h2k_rt.surface.fill import bounding_box
+from h2k_rt.surface.mesh import Mesh
+from h2k_rt.surface.rays import distance_from_nu, tangents
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How the silhouette is closed, and which pieces stay."""
+
+    rings: int = 3
+    """Rings of vertices between the front's and the back's border, bulging outwards; 0 gives one flat strip."""
+    smooth: bool = True
+    """Move the border by less than half a pixel onto the smooth outline, so that it shows no pixel stairs."""
+    min_share: float = 0.05
+    """Pieces of the mesh with less than this share of the largest one's cells are dropped."""
+
+
+@dataclass(frozen=True)
+class _Border:
+    """The silhouette of the cells, as directed edges between border vertices.
+
+    Attributes:
+        pixels: (B,) flat pixel index of the border vertices.
+        start, end: (E,) index into ``pixels``; the cell lies to the left of start -> end, seen from the camera.
+        outward: (B, 2) float32 unit vector to the outside, picture coordinates (x right, y down); 0 where there is no clear one.
+        shift: (B,) float32 px along ``outward`` to the smooth outline.
+        bulge: (B,) float32 px by which the middle of the silhouette strip stands out from there.
+    """
+
+    pixels: NDArray[np.int64]
+    start: NDArray[np.int32]
+    end: NDArray[np.int32]
+    outward: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    bulge: NDArray[np.float32]
+
+
+def grid_mesh(
+    depth: CleanDepth,
+    front_colors: NDArray[np.uint8],
+    back_colors: NDArray[np.uint8],
+    *,
+    method: Method = METHOD,
+    options: GridOptions | None = None,
+) -> Mesh:
+    """Mesh front, back and silhouette at the full resolution of the maps.
+
+    Args:
+        depth: as :func:`h2k_rt.surface.clean.clean_depth` makes it.
+        front_colors, back_colors: (N, N, 3) uint8 sRGB, the colour of each pixel's front and back point.
+
+    Returns:
+        a mesh in the scan frame (:mod:`h2k_rt.surface.rays`): closed, every edge in two faces, faces counter-clockwise from outside.
+        Vertices: front points row by row, the back points in the same order, then the rings of the silhouette.
+
+    Raises:
+        PersonError: the mask holds no 2 x 2 block of pixels, so there is nothing to mesh.
+    """
+    options = options or GridOptions()
+    cells = manifold_cells(depth.mask, options.min_share)
+    if not cells.any():
+        raise PersonError("the person is too small to be meshed: no 2 x 2 pixels of the depth maps belong to one piece")
+    rows, columns = bounding_box(np.pad(cells, 1), margin=1)  # padded, so that a cell's four pixels are all inside
+    rows, columns = slice(max(rows.start - 1, 0), rows.stop), slice(max(columns.start - 1, 0), columns.stop)
+    cells = np.pad(cells, ((0, 1), (0, 1)))[rows, columns][:-1, :-1]
+    size = depth.mask.shape[0]
+    used = _pixels_of(cells)
+    pixels = np.flatnonzero(used)
+    border = _border(cells, used, options.smooth)
+
+    tan_x, tan_y = tangents(size, method)[columns], tangents(size, method)[rows]
+    step = float(tangents(size, method)[1] - tangents(size, method)[0]) if size > 1 else 1.0
+    shift = (border.outward * border.shift[:, None] * np.float32(step)).astype(np.float32)
+    grid_x = np.broadcast_to(tan_x, used.shape).ravel()[pixels]
+    grid_y = np.broadcast_to(tan_y[:, None], used.shape).ravel()[pixels]
+    number = np.empty(used.size, np.int32)
+    number[pixels] = np.arange(pixels.size, dtype=np.int32)
+    on_border = number[border.pixels]
+    grid_x[on_border] += shift[:, 0]
+    grid_y[on_border] += shift[:, 1]
+
+    near, far = distance_from_nu(depth.front[rows, columns], method), distance_from_nu(depth.back[rows, columns], method)
+    count, rings = pixels.size, options.rings
+    total = 2 * count + rings * border.pixels.size
+    vertices, normals = np.empty((total, 3), np.float32), np.empty((total, 3), np.float32)
+    colors = np.empty((total, 3), np.uint8)
+    for block, r, sign, picture in ((slice(0, count), near, 1, front_colors), (slice(count, 2 * count), far, -1, back_colors)):
+        _lift(r.ravel()[pixels], grid_x, grid_y, method, vertices[block])
+        _grid_normals(r, used, pixels, tan_x, tan_y, step, sign, normals[block])
+        colors[block] = np.ascontiguousarray(picture[rows, columns]).reshape(-1, 3)[pixels]
+
+    near_edge, far_edge = near.ravel()[border.pixels], far.ravel()[border.pixels]
+    side = np.column_stack((border.outward[:, 0], -border.outward[:, 1], np.zeros(border.pixels.size, np.float32)))
+    near_normal, far_normal = normals[on_border].copy(), normals[on_border + count].copy()
+    normals[on_border] = _unit(near_normal + side)
+    normals[on_border + count] = _unit(far_normal + side)
+    for ring in range(rings):
+        block = slice(2 * count + ring * border.pixels.size, 2 * count + (ring + 1) * border.pixels.size)
+        t = np.float32((ring + 1) / (rings + 1))
+        bulge = np.float32(step * np.sqrt(1 - (2 * t - 1) ** 2)) * border.bulge[:, None] * border.outward
+        x, y = grid_x[on_border] + bulge[:, 0], grid_y[on_border] + bulge[:, 1]
+        _lift(near_edge + t * (far_edge - near_edge), x, y, method, vertices[block])
+        lean = 2 * t - 1  # -1 at the front, 1 at the back
+        normals[block] = _unit(side + max(-lean, 0) * near_normal + max(lean, 0) * far_normal)
+        mix = colors[on_border] * (1 - t) + colors[on_border + count] * t
+        colors[block] = np.rint(mix).astype(np.uint8)
+
+    faces = _faces(cells, number, count, border, on_border, rings, (near, far))
+    return Mesh(vertices, faces, normals, colors)
+
+
+#: Limits in pixels of the move onto the smooth outline and of the bulge of the silhouette strip. Where a gap or a limb is only one
+#: or two cells wide they stay under half a pixel together, so that its two sides never meet.
+_SHIFT_PX, _BULGE_PX = 0.5, 0.4
+_TIGHT_SHIFT_PX, _TIGHT_BULGE_PX = 0.25, 0.2
+#: Standard deviation in pixels of the blur that tells the smooth outline from the pixel stairs.
+_OUTLINE_SIGMA = 2.0
+
+
+def manifold_cells(mask: NDArray[np.bool_], min_share: float = 0.05) -> NDArray[np.bool_]:
+    """(H-1, W-1) bool: cells with all four pixels in the mask, less those that touch another by a corner only, less small pieces."""
+    cells = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
+    while True:
+        a, b, c, d = cells[:-1, :-1], cells[:-1, 1:], cells[1:, :-1], cells[1:, 1:]
+        falling, rising = a & d & ~b & ~c, b & c & ~a & ~d
+        if not (falling.any() or rising.any()):
+            break
+        # Drop the upper cell of each pair. It only ever removes cells, so it ends.
+        cells = cells.copy()
+        cells[:-1, :-1] &= ~falling
+        cells[:-1, 1:] &= ~rising
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    if count <= 2:
+        return cells
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return (areas >= max(min_share * areas.max(), 1))[labels]
+
+
+def _pixels_of(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: the pixels at the corners of the (H-1, W-1) cells."""
+    used = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), bool)
+    used[:-1, :-1] |= cells
+    used[1:, :-1] |= cells
+    used[:-1, 1:] |= cells
+    used[1:, 1:] |= cells
+    return used
+
+
+def _border(cells: NDArray[np.bool_], used: NDArray[np.bool_], smooth: bool) -> _Border:
+    width = used.shape[1]
+    padded = np.pad(cells, 1)
+    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]  # of the horizontal edge (y, x) - (y, x + 1)
+    left, right = padded[1:-1, :-1], padded[1:-1, 1:]  # of the vertical edge (y, x) - (y + 1, x)
+
+    def flat(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
+        y, x = np.nonzero(edges)
+        return y * width + x
+
+    top, bottom, west, east = flat(below & ~above), flat(above & ~below), flat(right & ~left), flat(left & ~right)
+    # The cell lies to the left of each edge as the camera sees it, so a front face runs along start -> end.
+    start = np.concatenate((top + 1, bottom, west, east + width))
+    end = np.concatenate((top, bottom + 1, west + width, east))
+    pixels = np.unique(start)
+    outline = cv2.GaussianBlur(np.pad(used, 8).astype(np.float32), (0, 0), _OUTLINE_SIGMA, borderType=cv2.BORDER_CONSTANT)
+    y, x = pixels // width + 8, pixels % width + 8
+    gradient = np.stack((outline[y, x - 1] - outline[y, x + 1], outline[y - 1, x] - outline[y + 1, x]), axis=1) / 2
+    steepness = np.hypot(gradient[:, 0], gradient[:, 1])
+    clear = steepness > 1e-3
+    outward = np.where(clear[:, None], gradient / np.maximum(steepness, 1e-3)[:, None], 0).astype(np.float32)
+    tight = _tight_pixels(cells).ravel()[pixels]
+    bulge = np.where(tight, _TIGHT_BULGE_PX, _BULGE_PX).astype(np.float32)
+    shift = np.zeros(pixels.size, np.float32)
+    if smooth:
+        limit = np.where(tight, _TIGHT_SHIFT_PX, _SHIFT_PX)
+        # Distance to the level of one half, which lies half a pixel outside of the border pixels of a straight outline.
+        distance = (outline[y, x] - 0.5) / np.maximum(steepness, 1e-3) - 0.5
+        shift = np.where(clear, np.clip(distance, -limit, limit), 0).astype(np.float32)
+    first, last = np.searchsorted(pixels, start).astype(np.int32), np.searchsorted(pixels, end).astype(np.int32)
+    return _Border(pixels, first, last, outward, shift, bulge)
+
+
+def _tight_pixels(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels in or beside a gap or a limb of fewer than three cells."""
+    square, solid = np.ones((3, 3), np.uint8), np.pad(cells, 2).astype(np.uint8)
+    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    opened = cv2.morphologyEx(solid, cv2.MORPH_OPEN, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    tight = cv2.dilate(closed ^ opened, square)[1:-1, 1:-1].astype(bool)
+    return tight[:-1, :-1] | tight[1:, :-1] | tight[:-1, 1:] | tight[1:, 1:]
+
+
+def _lift(
+    distance: NDArray[np.float32], tan_x: NDArray[np.float32], tan_y: NDArray[np.float32], method: Method, out: NDArray[np.float32]
+) -> None:
+    """Write the scan-frame points at ``distance`` along the rays through (tan_x, tan_y, 1) into ``out``."""
+    scale = np.float32(1 / method.world_scale)
+    z = distance / np.sqrt(tan_x * tan_x + tan_y * tan_y + np.float32(1))
+    z *= scale
+    np.multiply(z, tan_x, out=out[:, 0])
+    np.multiply(z, -tan_y, out=out[:, 1])
+    np.subtract(scale, z, out=out[:, 2])
+
+
+def _grid_normals(
+    distance: NDArray[np.float32],
+    used: NDArray[np.bool_],
+    pixels: NDArray[np.int64],
+    tan_x: NDArray[np.float32],
+    tan_y: NDArray[np.float32],
+    step: float,
+    sign: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Write unit normals of the surface z(tan_x, tan_y) into ``out``: sign 1 towards the camera, -1 away from it.
+
+    For q = z (tx, ty, 1) the cross product of the two tangents is parallel to (dz/dtx, dz/dty, -(z + tx dz/dtx + ty dz/dty)).
+    """
+    x, y = np.broadcast_to(tan_x, used.shape).ravel()[pixels], np.broadcast_to(tan_y[:, None], used.shape).ravel()[pixels]
+    z = distance / np.sqrt(tan_x * tan_x + (tan_y * tan_y)[:, None] + np.float32(1))
+    zx = _masked_difference(z, used, 1).ravel()[pixels]
+    zy = _masked_difference(z, used, 0).ravel()[pixels]
+    zx /= np.float32(step)
+    zy /= np.float32(step)
+    depth = z.ravel()[pixels] + x * zx + y * zy
+    scale = np.float32(sign) / np.sqrt(zx * zx + zy * zy + depth * depth)
+    np.multiply(zx, scale, out=out[:, 0])
+    np.multiply(zy, -scale, out=out[:, 1])
+    np.multiply(depth, scale, out=out[:, 2])
+
+
+def _masked_difference(z: NDArray[np.float32], used: NDArray[np.bool_], axis: int) -> NDArray[np.float32]:
+    """Central difference per pixel along an axis inside the mask, one-sided at its border, 0 where both neighbours miss."""
+    ahead, behind = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
+    both = used[ahead] & used[behind]
+    step = np.where(both, z[ahead] - z[behind], np.float32(0))
+    total = np.zeros_like(z)
+    total[behind] += step
+    total[ahead] += step
+    number = np.zeros(z.shape, np.uint8)
+    number[behind] += both
+    number[ahead] += both
+    total *= np.where(number == 2, np.float32(0.5), np.float32(1))
+    return total
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    fallback = np.array([0, 0, 1], np.float32)
+    return np.where(length > 1e-6, vectors / np.maximum(length, 1e-6), fallback).astype(np.float32)
+
+
+def _faces(
+    cells: NDArray[np.bool_],
+    number: NDArray[np.int32],
+    count: int,
+    border: _Border,
+    on_border: NDArray[np.int32],
+    rings: int,
+    distances: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> NDArray[np.int32]:
+    """(F, 3) int32: two triangles per cell in front and back, split along the flatter diagonal, and the silhouette strip."""
+    width = cells.shape[1] + 1
+    y, x = np.nonzero(cells)
+    corner = y * width + x
+    a, b, c, d = number[corner], number[corner + 1], number[corner + width], number[corner + width + 1]
+    k, e = corner.size, border.start.size
+    faces = np.empty((4 * k + 2 * (rings + 1) * e, 3), np.int32)
+    for side, distance in enumerate(distances):
+        z = distance.ravel()
+        falling = np.abs(z[corner] - z[corner + width + 1]) <= np.abs(z[corner + 1] - z[corner + width])
+        # falling: a-d is the shared edge, (a, c, d) and (a, d, b); else (a, c, b) and (b, c, d). Front: counter-clockwise for the camera.
+        base = np.int32(side * count)
+        first, second = faces[2 * side * k : (2 * side + 1) * k], faces[(2 * side + 1) * k : (2 * side + 2) * k]
+        middle, last = (1, 2) if side == 0 else (2, 1)  # the back is seen from the other side
+        first[:, 0], first[:, middle], first[:, last] = a + base, c + base, np.where(falling, d, b) + base
+        second[:, 0], second[:, middle], second[:, last] = (
+            np.where(falling, a, b) + base,
+            np.where(falling, d, c) + base,
+            np.where(falling, b, d) + base,
+        )
+    ring_base = 2 * count + np.arange(rings, dtype=np.int32)[:, None] * np.int32(border.pixels.size)
+    own = np.arange(border.pixels.size, dtype=np.int32)
+    levels = [on_border, *(ring_base[i] + own for i in range(rings)), on_border + np.int32(count)]
+    at = 4 * k
+    for upper, lower in zip(levels[:-1], levels[1:], strict=True):
+        faces[at : at + e] = np.stack((upper[border.end], upper[border.start], lower[border.end]), axis=1)
+        faces[at + e : at + 2 * e] = np.stack((upper[border.start], lower[border.start], lower[border.end]), axis=1)
+        at += 2 * e
+    return faces
