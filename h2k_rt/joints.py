@@ -37,7 +37,7 @@ def load_openpose(path: str | os.PathLike[str], person: int = 0) -> NDArray[np.f
 
 
 def parse_openpose(data: object, source: str, person: int = 0) -> NDArray[np.float64]:
-    """Joints of one person (counted from 0) of a parsed OpenPose document; ``source`` names it in errors.
+    """Joints of one person (counted from 0; messages count from 1) of a parsed OpenPose document; ``source`` names it in errors.
 
     A missing ear is replaced by the eye of its side (SPEC 2); a missing joint is (0, 0, 0); without hands all fingers are missing.
 
@@ -53,15 +53,15 @@ def parse_openpose(data: object, source: str, person: int = 0) -> NDArray[np.flo
     if not people:
         raise KeypointsError(f"{source}: holds no person: OpenPose found nobody in the photo")
     if not 0 <= person < len(people):
-        raise KeypointsError(f"{source}: holds {len(people)} people, counted from 0; there is no person {person}")
+        raise KeypointsError(f"{source}: has no person {person + 1}: it holds {len(people)}")
     fields = people[person]
     if not isinstance(fields, dict):
-        raise KeypointsError(f"{source}: person {person} is not an OpenPose person: it has no named fields")
+        raise KeypointsError(f"{source}: person {person + 1} is not an OpenPose person: it has no named fields")
     body = _points(fields, "pose_keypoints_2d", _BODY_POINTS, source)
     if body is None:
-        raise KeypointsError(f'{source}: person {person} has no body joints: "pose_keypoints_2d" is missing or empty')
+        raise KeypointsError(f'{source}: person {person + 1} has no body joints: "pose_keypoints_2d" is missing or empty')
     if not body[:, :2].any():
-        raise KeypointsError(f"{source}: person {person} has no visible body joint: all are 0")
+        raise KeypointsError(f"{source}: person {person + 1} has no visible body joint: all are 0")
     joints = np.zeros((31, 3))
     joints[: len(OPENPOSE_BODY)] = body[list(OPENPOSE_BODY)]
     for ear, eye in OPENPOSE_EAR_FALLBACK.items():

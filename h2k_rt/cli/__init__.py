@@ -1,0 +1,51 @@
+"""The command line. Its modules import nothing heavy: a command loads what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from h2k_rt import __version__
+from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, tell
+from h2k_rt.cli.export import export
+from h2k_rt.cli.import_checkpoint import import_checkpoint
+from h2k_rt.cli.infer import infer
+from h2k_rt.cli.models import models
+
+app = typer.Typer(
+    help="From one photo of a person to a closed, coloured 3D mesh, on your own machine.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(epilog=EXIT_CODES)(infer)
+app.command()(models)
+app.command("import-checkpoint")(import_checkpoint)
+app.command()(export)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"h2k-rt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of ``h2k-rt``."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        tell("stopped", error=True)
+        sys.exit(EXIT_STOPPED)

@@ -1,0 +1,67 @@
+"""What all commands share: how errors are told, and with which exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from h2k_rt.errors import H2KError
+
+EXIT_UNEXPECTED = 1
+EXIT_STOPPED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 all done; 1 unexpected error; 2 wrong usage; 3 photo; 4 keypoints or mask; 5 no person found; "
+    "6 model bundle or checkpoint; 7 inference engine; 8 output cannot be written; 9 an optional package is missing; "
+    "130 stopped with Ctrl-C. A batch goes on after a bad photo and ends with the code of the first failure."
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the Python traceback of an error.")]
+
+
+def tell(message: str, *, error: bool = False) -> None:
+    """One line to stdout or stderr, whatever is in it: file names may hold line breaks, or bytes that are no text."""
+    stream = sys.stderr if error else sys.stdout
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def sentence(error: Exception) -> str:
+    """What the user is told of an error."""
+    if isinstance(error, H2KError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or use a smaller model"
+    return f"unexpected error: {type(error).__name__}: {error} (--debug shows where; please report it)"
+
+
+def exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, H2KError) else EXIT_UNEXPECTED
+
+
+def show(error: Exception, debug: bool, message: str | None = None) -> None:
+    """Tell of an error in one line, after its traceback if that was asked for."""
+    if debug:
+        traceback.print_exception(error)
+    tell(f"error: {message or sentence(error)}", error=True)
+
+
+@contextmanager
+def reporting(debug: bool) -> Iterator[None]:
+    """Around a command's work: an error becomes one line and an exit code, Ctrl-C a clean stop."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("stopped", error=True)
+        raise typer.Exit(EXIT_STOPPED) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        raise
+    except Exception as error:
+        show(error, debug)
+        raise typer.Exit(exit_code(error)) from error

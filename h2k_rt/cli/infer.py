@@ -1,0 +1,117 @@
+"""``h2k-rt infer``: photos to meshes."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from h2k_rt.cli.common import Debug, reporting
+
+
+class MeshKind(str, Enum):
+    """How the surface is made."""
+
+    grid = "grid"
+    poisson = "poisson"
+    points = "points"
+
+
+class MeshFormat(str, Enum):
+    """File formats of a mesh."""
+
+    glb = "glb"
+    obj = "obj"
+    ply = "ply"
+
+
+class EngineKind(str, Enum):
+    """What runs the networks."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    torch = "torch"
+
+
+class Device(str, Enum):
+    """Where they run."""
+
+    auto = "auto"
+    cpu = "cpu"
+
+
+def _height(value: float) -> float:
+    if not (math.isfinite(value) and 0.1 <= value <= 10):
+        raise typer.BadParameter("a person's height is between 0.1 and 10 metres")
+    return value
+
+
+def _engine(engine: EngineKind, device: Device) -> Literal["auto", "cpu", "torch"]:
+    """The name that ``Reconstructor`` has for this pair."""
+    if engine is EngineKind.torch:
+        return "torch"
+    return "auto" if engine is EngineKind.auto and device is Device.auto else "cpu"
+
+
+def infer(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, and folders of photos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")] = Path("out"),
+    model: Annotated[str, typer.Option("--model", "-m", help="A bundle's name (see h2k-rt models) or path.")] = "small",
+    keypoints: Annotated[
+        Path | None,
+        typer.Option("--keypoints", metavar="FILE", help="OpenPose JSON (BODY_25, hands), or a folder of <photo>_keypoints.json."),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="The person's mask (grey value or alpha), or a folder of <photo>.png."),
+    ] = None,
+    person: Annotated[
+        int | None,
+        typer.Option("--person", metavar="N", min=1, help="Which person: 1 is the largest, or the first of the keypoint file."),
+    ] = None,
+    mesh: Annotated[MeshKind, typer.Option("--mesh", help="How the surface is made.")] = MeshKind.grid,
+    formats: Annotated[
+        list[MeshFormat] | None, typer.Option("--format", "-f", help="File format, glb if not given; may be given more than once.")
+    ] = None,
+    height: Annotated[
+        float, typer.Option("--height", metavar="METRES", callback=_height, help="The person's height; it sets the scale.")
+    ] = 1.70,
+    faces: Annotated[
+        int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <photo>_preview.png.")] = True,
+    save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write normals, depth and mask as PNG.")] = False,
+    engine: Annotated[EngineKind, typer.Option("--engine", help="What runs the networks.")] = EngineKind.auto,
+    device: Annotated[Device, typer.Option("--device", help="Where they run.")] = Device.auto,
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")
+    ] = None,
+    parity: Annotated[bool, typer.Option("--parity", help="Do exactly what the published program does, defects included.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results and timings per stage as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Make a 3D mesh of the person in each photo: <photo>.glb and <photo>_preview.png in the output folder."""
+    with reporting(debug):
+        from h2k_rt.cli.batch import Settings, make_jobs, run_batch
+
+        settings = Settings(
+            output=output,
+            model=model,
+            person=person,
+            mesh=mesh.value,
+            formats=tuple(dict.fromkeys(f.value for f in formats or [MeshFormat.glb])),
+            height=height,
+            faces=faces,
+            preview=preview,
+            save_maps=save_maps,
+            engine=_engine(engine, device),
+            threads=threads,
+            parity=parity,
+        )
+        jobs = make_jobs(photos, keypoints, mask)
+        code = run_batch(jobs, settings, as_json=as_json, debug=debug)
+        if code:
+            raise typer.Exit(code)
