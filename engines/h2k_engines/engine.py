@@ -31,6 +31,11 @@ class Engine(Protocol):
     """A network ready to run. Thread-safe for one caller at a time."""
 
     @property
+    def name(self) -> str:
+        """The network's name, for messages."""
+        ...
+
+    @property
     def provider(self) -> str:
         """What really executes it, for example "onnxruntime CPUExecutionProvider"."""
         ...
