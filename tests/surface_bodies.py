@@ -86,11 +86,10 @@ def _capsule(origin, ray, start, end, radius):
     a, b = (across * across).sum(-1), (across @ offset)
     root = (b * b - a * (offset @ offset - radius * radius)) / (a * a)
     enter, leave = _interval(-b / a, root)
-    for name, t in (("enter", enter), ("leave", leave)):
+    for t in (enter, leave):
         along = (origin - start) @ axis + np.where(np.isfinite(t), t, 0) * (ray @ axis)
         inside = np.isfinite(t) & (along >= 0) & (along <= length)
-        yield (np.where(inside, t, np.inf), np.where(inside, t, -np.inf)) if name == "enter" else (
-            np.where(inside, t, np.inf), np.where(inside, t, -np.inf))  # fmt: skip
+        yield np.where(inside, t, np.inf), np.where(inside, t, -np.inf)
 
 
 def _interval(middle, root):

@@ -7,9 +7,10 @@ touch at a single corner only (which would share the silhouette strip's edge the
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from h2k_rt.surface.clean import CleanDepth
 from h2k_rt.surface.fill import bounding_box
 from h2k_rt.surface.mesh import Mesh
 from h2k_rt.surface.rays import distance_from_nu, tangents
+from h2k_rt.surface.silhouette import Border, find_border, manifold_cells, pixels_of
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,6 @@ class GridOptions:
     """Move the border by less than half a pixel onto the smooth outline, so that it shows no pixel stairs."""
     min_share: float = 0.05
     """Pieces of the mesh with less than this share of the largest one's cells are dropped."""
-
-
-@dataclass(frozen=True)
-class _Border:
-    """The silhouette of the cells, as directed edges between border vertices.
-
-    Attributes:
-        pixels: (B,) flat pixel index of the border vertices.
-        start, end: (E,) index into ``pixels``; the cell lies to the left of start -> end, seen from the camera.
-        outward: (B, 2) float32 unit vector to the outside, picture coordinates (x right, y down); 0 where there is no clear one.
-        shift: (B,) float32 px along ``outward`` to the smooth outline.
-        bulge: (B,) float32 px by which the middle of the silhouette strip stands out from there.
-    """
-
-    pixels: NDArray[np.int64]
-    start: NDArray[np.int32]
-    end: NDArray[np.int32]
-    outward: NDArray[np.float32]
-    shift: NDArray[np.float32]
-    bulge: NDArray[np.float32]
 
 
 def grid_mesh(
@@ -68,7 +50,7 @@ def grid_mesh(
         front_colors, back_colors: (N, N, 3) uint8 sRGB, the colour of each pixel's front and back point.
 
     Returns:
-        a mesh in the scan frame (:mod:`h2k_rt.surface.rays`): closed, every edge in two faces, faces counter-clockwise from outside.
+        a closed mesh in the scan frame (:mod:`h2k_rt.surface.rays`): every edge in two faces, faces counter-clockwise from outside.
         Vertices: front points row by row, the back points in the same order, then the rings of the silhouette.
 
     Raises:
@@ -82,9 +64,9 @@ def grid_mesh(
     rows, columns = slice(max(rows.start - 1, 0), rows.stop), slice(max(columns.start - 1, 0), columns.stop)
     cells = np.pad(cells, ((0, 1), (0, 1)))[rows, columns][:-1, :-1]
     size = depth.mask.shape[0]
-    used = _pixels_of(cells)
+    used = pixels_of(cells)
     pixels = np.flatnonzero(used)
-    border = _border(cells, used, options.smooth)
+    border = find_border(cells, used, options.smooth)
 
     tan_x, tan_y = tangents(size, method)[columns], tangents(size, method)[rows]
     step = float(tangents(size, method)[1] - tangents(size, method)[0]) if size > 1 else 1.0
@@ -114,97 +96,17 @@ def grid_mesh(
     normals[on_border + count] = _unit(far_normal + side)
     for ring in range(rings):
         block = slice(2 * count + ring * border.pixels.size, 2 * count + (ring + 1) * border.pixels.size)
-        t = np.float32((ring + 1) / (rings + 1))
-        bulge = np.float32(step * np.sqrt(1 - (2 * t - 1) ** 2)) * border.bulge[:, None] * border.outward
+        t = (ring + 1) / (rings + 1)
+        bulge = np.float32(step * math.sqrt(1 - (2 * t - 1) ** 2)) * border.bulge[:, None] * border.outward
         x, y = grid_x[on_border] + bulge[:, 0], grid_y[on_border] + bulge[:, 1]
-        _lift(near_edge + t * (far_edge - near_edge), x, y, method, vertices[block])
+        _lift(near_edge + np.float32(t) * (far_edge - near_edge), x, y, method, vertices[block])
         lean = 2 * t - 1  # -1 at the front, 1 at the back
-        normals[block] = _unit(side + max(-lean, 0) * near_normal + max(lean, 0) * far_normal)
+        normals[block] = _unit(side + (max(-lean, 0.0) * near_normal + max(lean, 0.0) * far_normal))
         mix = colors[on_border] * (1 - t) + colors[on_border + count] * t
         colors[block] = np.rint(mix).astype(np.uint8)
 
     faces = _faces(cells, number, count, border, on_border, rings, (near, far))
     return Mesh(vertices, faces, normals, colors)
-
-
-#: Limits in pixels of the move onto the smooth outline and of the bulge of the silhouette strip. Where a gap or a limb is only one
-#: or two cells wide they stay under half a pixel together, so that its two sides never meet.
-_SHIFT_PX, _BULGE_PX = 0.5, 0.4
-_TIGHT_SHIFT_PX, _TIGHT_BULGE_PX = 0.25, 0.2
-#: Standard deviation in pixels of the blur that tells the smooth outline from the pixel stairs.
-_OUTLINE_SIGMA = 2.0
-
-
-def manifold_cells(mask: NDArray[np.bool_], min_share: float = 0.05) -> NDArray[np.bool_]:
-    """(H-1, W-1) bool: cells with all four pixels in the mask, less those that touch another by a corner only, less small pieces."""
-    cells = mask[:-1, :-1] & mask[1:, :-1] & mask[:-1, 1:] & mask[1:, 1:]
-    while True:
-        a, b, c, d = cells[:-1, :-1], cells[:-1, 1:], cells[1:, :-1], cells[1:, 1:]
-        falling, rising = a & d & ~b & ~c, b & c & ~a & ~d
-        if not (falling.any() or rising.any()):
-            break
-        # Drop the upper cell of each pair. It only ever removes cells, so it ends.
-        cells = cells.copy()
-        cells[:-1, :-1] &= ~falling
-        cells[:-1, 1:] &= ~rising
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    if count <= 2:
-        return cells
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
-    return (areas >= max(min_share * areas.max(), 1))[labels]
-
-
-def _pixels_of(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) bool: the pixels at the corners of the (H-1, W-1) cells."""
-    used = np.zeros((cells.shape[0] + 1, cells.shape[1] + 1), bool)
-    used[:-1, :-1] |= cells
-    used[1:, :-1] |= cells
-    used[:-1, 1:] |= cells
-    used[1:, 1:] |= cells
-    return used
-
-
-def _border(cells: NDArray[np.bool_], used: NDArray[np.bool_], smooth: bool) -> _Border:
-    width = used.shape[1]
-    padded = np.pad(cells, 1)
-    above, below = padded[:-1, 1:-1], padded[1:, 1:-1]  # of the horizontal edge (y, x) - (y, x + 1)
-    left, right = padded[1:-1, :-1], padded[1:-1, 1:]  # of the vertical edge (y, x) - (y + 1, x)
-
-    def flat(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
-        y, x = np.nonzero(edges)
-        return y * width + x
-
-    top, bottom, west, east = flat(below & ~above), flat(above & ~below), flat(right & ~left), flat(left & ~right)
-    # The cell lies to the left of each edge as the camera sees it, so a front face runs along start -> end.
-    start = np.concatenate((top + 1, bottom, west, east + width))
-    end = np.concatenate((top, bottom + 1, west + width, east))
-    pixels = np.unique(start)
-    outline = cv2.GaussianBlur(np.pad(used, 8).astype(np.float32), (0, 0), _OUTLINE_SIGMA, borderType=cv2.BORDER_CONSTANT)
-    y, x = pixels // width + 8, pixels % width + 8
-    gradient = np.stack((outline[y, x - 1] - outline[y, x + 1], outline[y - 1, x] - outline[y + 1, x]), axis=1) / 2
-    steepness = np.hypot(gradient[:, 0], gradient[:, 1])
-    clear = steepness > 1e-3
-    outward = np.where(clear[:, None], gradient / np.maximum(steepness, 1e-3)[:, None], 0).astype(np.float32)
-    tight = _tight_pixels(cells).ravel()[pixels]
-    bulge = np.where(tight, _TIGHT_BULGE_PX, _BULGE_PX).astype(np.float32)
-    shift = np.zeros(pixels.size, np.float32)
-    if smooth:
-        limit = np.where(tight, _TIGHT_SHIFT_PX, _SHIFT_PX)
-        # Distance to the level of one half, which lies half a pixel outside of the border pixels of a straight outline.
-        distance = (outline[y, x] - 0.5) / np.maximum(steepness, 1e-3) - 0.5
-        shift = np.where(clear, np.clip(distance, -limit, limit), 0).astype(np.float32)
-    first, last = np.searchsorted(pixels, start).astype(np.int32), np.searchsorted(pixels, end).astype(np.int32)
-    return _Border(pixels, first, last, outward, shift, bulge)
-
-
-def _tight_pixels(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels in or beside a gap or a limb of fewer than three cells."""
-    square, solid = np.ones((3, 3), np.uint8), np.pad(cells, 2).astype(np.uint8)
-    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    opened = cv2.morphologyEx(solid, cv2.MORPH_OPEN, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    tight = cv2.dilate(closed ^ opened, square)[1:-1, 1:-1].astype(bool)
-    return tight[:-1, :-1] | tight[1:, :-1] | tight[:-1, 1:] | tight[1:, 1:]
 
 
 def _lift(
@@ -234,7 +136,7 @@ def _grid_normals(
     For q = z (tx, ty, 1) the cross product of the two tangents is parallel to (dz/dtx, dz/dty, -(z + tx dz/dtx + ty dz/dty)).
     """
     x, y = np.broadcast_to(tan_x, used.shape).ravel()[pixels], np.broadcast_to(tan_y[:, None], used.shape).ravel()[pixels]
-    z = distance / np.sqrt(tan_x * tan_x + (tan_y * tan_y)[:, None] + np.float32(1))
+    z = np.divide(distance, np.sqrt(tan_x * tan_x + (tan_y * tan_y)[:, None] + np.float32(1)), dtype=np.float32)
     zx = _masked_difference(z, used, 1).ravel()[pixels]
     zy = _masked_difference(z, used, 0).ravel()[pixels]
     zx /= np.float32(step)
@@ -271,7 +173,7 @@ def _faces(
     cells: NDArray[np.bool_],
     number: NDArray[np.int32],
     count: int,
-    border: _Border,
+    border: Border,
     on_border: NDArray[np.int32],
     rings: int,
     distances: tuple[NDArray[np.float32], NDArray[np.float32]],
@@ -286,7 +188,7 @@ def _faces(
     for side, distance in enumerate(distances):
         z = distance.ravel()
         falling = np.abs(z[corner] - z[corner + width + 1]) <= np.abs(z[corner + 1] - z[corner + width])
-        # falling: a-d is the shared edge, (a, c, d) and (a, d, b); else (a, c, b) and (b, c, d). Front: counter-clockwise for the camera.
+        # falling: the shared edge is a-d, faces (a, c, d) and (a, d, b); else b-c, faces (a, c, b) and (b, c, d).
         base = np.int32(side * count)
         first, second = faces[2 * side * k : (2 * side + 1) * k], faces[(2 * side + 1) * k : (2 * side + 2) * k]
         middle, last = (1, 2) if side == 0 else (2, 1)  # the back is seen from the other side
@@ -300,7 +202,7 @@ def _faces(
     own = np.arange(border.pixels.size, dtype=np.int32)
     levels = [on_border, *(ring_base[i] + own for i in range(rings)), on_border + np.int32(count)]
     at = 4 * k
-    for upper, lower in zip(levels[:-1], levels[1:], strict=True):
+    for upper, lower in itertools.pairwise(levels):
         faces[at : at + e] = np.stack((upper[border.end], upper[border.start], lower[border.end]), axis=1)
         faces[at + e : at + 2 * e] = np.stack((upper[border.start], lower[border.start], lower[border.end]), axis=1)
         at += 2 * e
