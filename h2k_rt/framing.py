@@ -24,6 +24,9 @@ class Framing:
     """Photo -> canvas: ``canvas = scale * photo + (dx, dy)`` in pixel edge coordinates.
 
     Attributes:
+        height_share: height of the person's outline in the photo over the person's standing height: below 1 where the
+            photo cuts off or the person sits, above 1 with raised arms.
+        hidden_below: of the standing height, how much is below the photo's lower edge.
         notes: what the user should know (a cut-off person).
     """
 
@@ -31,6 +34,8 @@ class Framing:
     dx: float
     dy: float
     size: int
+    height_share: float = 1.0
+    hidden_below: float = 0.0
     notes: tuple[str, ...] = ()
 
     def points(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,23 +107,44 @@ def frame_person(mask: NDArray[np.uint8], joints: NDArray[np.float64], method: M
     x0, y0, width, height = map(float, box)
     if not width or not height:
         raise PersonError("the person's mask is empty; give one with --mask, or a photo with the person more visible")
-    notes: list[str] = []
-    bottom = y0 + height
-    whole = _body_height(joints)
-    photo_height = mask.shape[0]
-    touches_bottom, touches_top = bottom >= photo_height - 1.5, y0 <= 0.5
-    if whole is not None and (touches_bottom or touches_top) and whole > 1.05 * height:
-        notes.append(f"the photo cuts the person off: {100 * height / whole:.0f} % of the estimated height is visible")
-        # Head cut off: the feet are the fixed end; else the head is.
-        top = bottom - whole if touches_top and not touches_bottom else y0
-        if touches_top and touches_bottom:
-            top = _estimated_top(joints, whole, y0)
-        y0, height = top, whole
-    extent = max(height, width)
-    scale = method.person_height_px / extent
-    centre_x, centre_y = x0 + width / 2, y0 + height / 2
+    whole, top = height, y0
+    notes: tuple[str, ...] = ()
+    hidden_below = 0.0
+    cut_below, cut_above = y0 + height >= mask.shape[0] - 1.5, y0 <= 0.5
+    estimate = _body_height(joints)
+    if estimate is not None and (cut_below or cut_above) and estimate > 1.05 * height:
+        whole = standing = estimate
+        if cut_above:
+            top = _estimated_top(joints, whole, y0) if cut_below else y0 + height - whole
+        hidden_below = max(0.0, (top + whole - (y0 + height)) / whole)
+        share = f"about {100 * height / whole:.0f} % of the body's height is visible and reconstructed"
+        notes = (f"the photo cuts the person off; {share}",)
+    else:
+        standing = _standing_height(mask, joints, y0 + height, height)
+    scale = method.person_height_px / max(whole, width)
+    centre_x, centre_y = x0 + width / 2, top + whole / 2
     half = method.size / 2
-    return Framing(scale, half - scale * centre_x, half - scale * centre_y, method.size, tuple(notes))
+    shift = half - scale * centre_x, half - scale * centre_y
+    return Framing(scale, *shift, method.size, height / standing, hidden_below, notes)
+
+
+def _standing_height(mask: NDArray[np.uint8], joints: NDArray[np.float64], bottom: float, fallback: float) -> float:
+    """Pixels from the crown to the lowest point, raised hands left out; for a bent body what its joints would measure upright."""
+    head = [i for i in range(5) if joints[i, 2] > 0]
+    hips = _middle(joints, 11, 12)
+    if not head or hips is None or joints[head, 1].mean() >= hips[1]:
+        return fallback
+    middle = joints[head, :2].mean(0)
+    reach = max(float(np.ptp(joints[head, 0])), 0.06 * fallback) / 2
+    columns = slice(max(0, int(middle[0] - reach)), max(1, int(np.ceil(middle[0] + reach))))
+    # From the face upwards to the first row without the person: hands held higher, beside or above, do not count.
+    above = (mask[: max(1, int(middle[1])), columns] > 127).any(1)[::-1]
+    rows = int(np.argmin(above)) if not above.all() else len(above)
+    standing = bottom - (middle[1] - rows)
+    upright = _body_height(joints)
+    if upright is not None and standing < 0.85 * upright:
+        standing = upright
+    return float(standing) if standing > 0 else fallback
 
 
 def _middle(joints: NDArray[np.float64], *indices: int) -> NDArray[np.float64] | None:
@@ -127,14 +153,19 @@ def _middle(joints: NDArray[np.float64], *indices: int) -> NDArray[np.float64] |
 
 
 def _body_height(joints: NDArray[np.float64]) -> float | None:
-    """Height in pixels of the whole upright body, from the longest trustworthy stretch of joints; None without one."""
-    nose, hips = _middle(joints, 0), _middle(joints, 11, 12)
-    shoulders, ankles = _middle(joints, 5, 6), _middle(joints, 15, 16)
-    stretches = ((nose, ankles, NOSE_TO_HIPS + HIPS_TO_ANKLES), (nose, hips, NOSE_TO_HIPS), (shoulders, hips, SHOULDERS_TO_HIPS))
-    for a, b, share in stretches:
-        if a is not None and b is not None:
-            return float(np.hypot(*(a - b))) / share
-    return None
+    """Height in pixels of the whole body stood upright, along the longest chain of joints that is there; None without one."""
+    nose, hips, shoulders = _middle(joints, 0), _middle(joints, 11, 12), _middle(joints, 5, 6)
+    if hips is None:
+        return None
+    legs = []
+    for hip, knee, ankle in ((11, 13, 15), (12, 14, 16)):
+        if (joints[[hip, knee, ankle], 2] > 0).all():
+            at = joints[[hip, knee, ankle], :2]
+            legs.append(float(np.hypot(*(at[1] - at[0])) + np.hypot(*(at[2] - at[1]))))
+    if nose is not None:
+        trunk = float(np.hypot(*(nose - hips)))
+        return (trunk + max(legs)) / (NOSE_TO_HIPS + HIPS_TO_ANKLES) if legs else trunk / NOSE_TO_HIPS
+    return None if shoulders is None else float(np.hypot(*(shoulders - hips))) / SHOULDERS_TO_HIPS
 
 
 def _estimated_top(joints: NDArray[np.float64], whole: float, fallback: float) -> float:

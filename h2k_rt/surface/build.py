@@ -37,9 +37,9 @@ class Surface:
         mesh, placement = place(self.mesh, height)
         if not floor:
             return mesh, placement
-        lift = np.array([0.0, floor, 0.0])
-        raised = replace(mesh, vertices=(mesh.vertices + lift).astype(np.float32))
-        return raised, replace(placement, translation=np.asarray(placement.translation) + lift)
+        x, y, z = placement.translation
+        raised = replace(placement, translation=(x, y + floor, z))
+        return replace(mesh, vertices=raised.apply(self.mesh.vertices)), raised
 
 
 def make_surface(

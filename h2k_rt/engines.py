@@ -1,0 +1,47 @@
+"""Open the networks of a model bundle on the engine that was asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine
+
+from h2k_rt.bundle import NETWORKS, Bundle
+from h2k_rt.errors import EngineError, MissingPackageError
+
+EngineName = Literal["auto", "cpu", "torch"]
+
+
+def open_engines(bundle: Bundle, engine: EngineName = "auto", threads: int | None = None) -> dict[str, Engine]:
+    """Every network of the method by name, loaded and checked against the bundle's description.
+
+    Args:
+        engine: "auto" and "cpu" are ONNX Runtime on the CPU; "torch" is PyTorch and needs the bundle's ``weights.safetensors``.
+        threads: cores of one network; None: all.
+
+    Raises:
+        EngineError: a network cannot be loaded, or is not what the bundle says.
+        BundleError: a file is missing or has changed.
+    """
+    if engine == "torch":
+        return _torch_engines(bundle)
+    if engine not in ("auto", "cpu"):
+        raise EngineError(f"there is no engine {engine!r}; choose auto, cpu or torch")
+    engines: dict[str, Engine] = {}
+    for name in NETWORKS:
+        try:
+            engines[name] = OnnxRuntimeEngine(bundle.network(name), name=name, threads=threads)
+        except EngineFailure as error:
+            raise EngineError(f"bundle {bundle.name}: {error}") from error
+    return engines
+
+
+def _torch_engines(bundle: Bundle) -> dict[str, Engine]:
+    weights = bundle.location / "weights.safetensors"
+    if not weights.is_file():
+        raise EngineError(f"bundle {bundle.name} holds no weights.safetensors, which PyTorch needs; use --engine cpu")
+    try:
+        from h2k_export import torch_engines
+    except ImportError as error:
+        raise MissingPackageError('PyTorch is not installed; run: pip install "h2k-rt[export]"') from error
+    return dict(torch_engines(weights))
