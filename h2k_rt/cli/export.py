@@ -42,7 +42,7 @@ def export(
     replace: Replace = False,
     debug: Debug = False,
 ) -> None:
-    """Export trained weights to a model bundle of ONNX graphs. Needs: pip install "h2k-rt\\[export]"."""
+    """Export trained weights to a model bundle of ONNX graphs. Needs: pip install "h2k-rt\\[export,cpu]"."""
     with reporting(debug):
         from h2k_export import export_bundle
 

@@ -20,7 +20,7 @@ def import_checkpoint(
     replace: Replace = False,
     debug: Debug = False,
 ) -> None:
-    """Make a bundle of the published 2K2K checkpoint, which you bring (CC BY-NC). Needs: pip install "h2k-rt\\[export]"."""
+    """Make a bundle of the published 2K2K checkpoint, which you bring (CC BY-NC). Needs: pip install "h2k-rt\\[export,cpu]"."""
     with reporting(debug):
         from h2k_export import import_checkpoint as import_file
 
