@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from h2k_engines import Engine
 from numpy.typing import NDArray
 
-from h2k_engines import Engine
 from h2k_rt.person.crop import Pyramid, Roi, roi_matrix, transform
 from h2k_rt.person.detector import circle_roi
 
@@ -90,7 +90,7 @@ def both_sides(engine: Engine, photo: Pyramid, body: Body) -> Body:
         (body.visible + other.visible) / 2,
         (body.present + other.present) / 2,
         max(body.score, other.score),
-        (body.logits + other.logits) / 2,
+        body.logits,
         body.roi,
     )
 

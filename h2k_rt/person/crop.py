@@ -47,10 +47,41 @@ def index_matrix(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return shifted
 
 
-def warp(image: NDArray, matrix: NDArray[np.float64], width: int, height: int, interpolation: int, border: float = 0.0) -> NDArray:
-    """Resample ``image``; ``matrix`` (2, 3) maps output edge coordinates to those of ``image``; ``border`` fills the outside."""
+def warp(
+    image: NDArray, matrix: NDArray[np.float64], width: int, height: int, interpolation: int, border: int = cv2.BORDER_CONSTANT
+) -> NDArray:
+    """Resample ``image``; ``matrix`` (2, 3) maps output edge coordinates to those of ``image``; outside it is 0 or ``border``."""
     flags = interpolation | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, index_matrix(matrix), (width, height), flags=flags, borderValue=(border,) * 4)
+    return cv2.warpAffine(image, index_matrix(matrix), (width, height), flags=flags, borderMode=border)
+
+
+@dataclass(frozen=True)
+class Window:
+    """An upright rectangle x0, y0, x1, y1 of a photo (edge coordinates), sampled on width x height pixels."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    width: int
+    height: int
+
+    @staticmethod
+    def around(x0: float, y0: float, x1: float, y1: float, margin: float, side: int) -> Window:
+        """The box enlarged on all sides by ``margin`` of its long side, the long side sampled on ``side`` pixels."""
+        extra = margin * max(x1 - x0, y1 - y0)
+        x0, y0, x1, y1 = x0 - extra, y0 - extra, x1 + extra, y1 + extra
+        scale = side / max(x1 - x0, y1 - y0)
+        return Window(x0, y0, x1, y1, max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale)))
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3): window pixel -> photo pixel, both edge coordinates."""
+        return np.array([[(self.x1 - self.x0) / self.width, 0, self.x0], [0, (self.y1 - self.y0) / self.height, self.y0]])
+
+    def then(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(2, 3): window pixel -> photo pixel -> where ``matrix`` (2, 3) takes it."""
+        return matrix @ np.vstack([self.matrix, (0, 0, 1)])
 
 
 class Pyramid:
@@ -69,14 +100,22 @@ class Pyramid:
         while len(self._levels) <= number:
             last = self._levels[-1]
             half = (max(1, last.shape[1] // 2), max(1, last.shape[0] // 2))
-            self._levels.append(cv2.resize(last, half, interpolation=cv2.INTER_AREA))
+            self._levels.append(np.asarray(cv2.resize(last, half, interpolation=cv2.INTER_AREA), np.uint8))
         return self._levels[number]
 
     def crop(self, roi: Roi, side: int) -> NDArray[np.uint8]:
         """(side, side, 3) uint8: the window, black outside the photo."""
-        height, width = self.shape
-        # From 1.4 photo pixels a crop pixel on, bilinear sampling skips pixels: take the next level.
-        number = max(0, math.floor(math.log2(max(roi.size / side, 1e-6)) + 0.5))
-        picture = self.level(min(number, max(0, int(math.log2(max(1, min(height, width)))))))
-        to_level = np.array([[picture.shape[1] / width], [picture.shape[0] / height]])
-        return warp(picture, roi_matrix(roi, side) * to_level, side, side, cv2.INTER_LINEAR)
+        return self._sample(roi_matrix(roi, side), roi.size / side, side, side, cv2.BORDER_CONSTANT)
+
+    def resample(self, window: Window) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 of ``window``, the photo's border repeated outside it."""
+        scale = (window.x1 - window.x0) / window.width
+        return self._sample(window.matrix, scale, window.width, window.height, cv2.BORDER_REPLICATE)
+
+    def _sample(self, matrix: NDArray[np.float64], scale: float, width: int, height: int, border: int) -> NDArray[np.uint8]:
+        rows, columns = self.shape
+        # From 1.4 photo pixels an output pixel on, bilinear sampling skips pixels: take the next level.
+        number = max(0, math.floor(math.log2(max(scale, 1e-6)) + 0.5))
+        picture = self.level(min(number, max(0, int(math.log2(max(1, min(rows, columns)))))))
+        to_level = np.array([[picture.shape[1] / columns], [picture.shape[0] / rows]])
+        return warp(picture, matrix * to_level, width, height, cv2.INTER_LINEAR, border)

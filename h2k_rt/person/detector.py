@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from h2k_engines import Engine
 from numpy.typing import NDArray
 
-from h2k_engines import Engine
 from h2k_rt.person.crop import Pyramid, Roi, roi_matrix, transform
 
 SIDE = 224
@@ -75,9 +75,10 @@ def detect(engine: Engine, photo: Pyramid, view: Roi, threshold: float = 0.5) ->
 
 def decode(raw: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(K, 12) network rows with their anchor centres (K, 2) -> boxes (K, 4) x0, y0, x1, y1 and points (K, 4, 2), crop pixels."""
-    raw = raw.astype(np.float64)
-    middle, half = raw[:, :2] + centres, raw[:, 2:4] / 2
-    return np.concatenate([middle - half, middle + half], axis=1), raw[:, 4:].reshape(-1, 4, 2) + centres[:, None]
+    rows = raw.astype(np.float64)
+    middle, half = rows[:, :2] + centres, rows[:, 2:4] / 2
+    points = rows[:, 4:].reshape(-1, 4, 2) + centres[:, None]
+    return np.concatenate([middle - half, middle + half], axis=1), points
 
 
 def suppress(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine
 from numpy.typing import NDArray
 
-from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine
 from h2k_rt.errors import EngineError, PersonError
 from h2k_rt.person import body as bodies
 from h2k_rt.person.body import Body
@@ -18,7 +18,7 @@ from h2k_rt.person.crop import Pyramid, Roi
 from h2k_rt.person.detector import Detection, detect
 from h2k_rt.person.hands import find_hand
 from h2k_rt.person.joints import BODY_LANDMARKS, to_joints, visible_enough
-from h2k_rt.person.mask import person_mask
+from h2k_rt.person.mask import more_looks, person_mask, same_outline
 
 #: (network bytes, name, threads) -> a running engine.
 EngineFactory = Callable[[bytes, str, "int | None"], Engine]
@@ -117,11 +117,10 @@ class PersonFinder:
             except PersonError as error:
                 too_little = too_little or error
                 continue
-            mask = person_mask(photo, body, others=[other for other in found if other is not body])
-            box = mask_box(mask)
-            if box is None:
-                continue
-            people.append((int(np.count_nonzero(mask >= 128)), Person(joints, mask, box, body.score)))
+            looks = more_looks(self._engine("pose_landmark_full"), photo, body)
+            outline = person_mask(photo, body, looks, [other for other in found if other is not body])
+            if outline is not None:
+                people.append((int(np.count_nonzero(outline[0] >= 128)), Person(joints, *outline, body.score)))
         if not people:
             raise too_little or PersonError("No person was found in the photo: what looks like one has no outline.")
         people.sort(key=lambda entry: -entry[0])
@@ -178,14 +177,6 @@ def _centres(length: float, side: float) -> list[float]:
 
 
 def same_person(one: Body, other: Body) -> bool:
-    """Whether two bodies are one: the joints lie within a tenth of the body's size of each other on average."""
+    """Whether two bodies are one: the joints lie within a tenth of the body's size of each other on average, or the masks agree."""
     apart = np.hypot(*(one.points[_BODY, :2] - other.points[_BODY, :2]).T).mean()
-    return bool(apart < 0.1 * min(one.roi.size, other.roi.size))
-
-
-def mask_box(mask: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
-    """x0, y0, x1, y1 around the pixels of at least 128; None where there are none."""
-    columns, rows = np.flatnonzero((mask >= 128).any(axis=0)), np.flatnonzero((mask >= 128).any(axis=1))
-    if not rows.size:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    return bool(apart < 0.1 * min(one.roi.size, other.roi.size)) or same_outline(one, other)

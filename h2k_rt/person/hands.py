@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from h2k_engines import Engine
 from numpy.typing import NDArray
 
-from h2k_engines import Engine
 from h2k_rt.person.body import Body
 from h2k_rt.person.crop import Pyramid, Roi, roi_matrix, transform
 
