@@ -19,7 +19,8 @@ from h2k_rt.errors import PersonError
 from h2k_rt.surface.clean import CleanDepth
 from h2k_rt.surface.fill import bounding_box
 from h2k_rt.surface.mesh import Mesh
-from h2k_rt.surface.rays import distance_from_nu, tangents
+from h2k_rt.surface.normals import grid_normals
+from h2k_rt.surface.rays import distance_from_nu, lift_to_scan, tangents
 from h2k_rt.surface.silhouette import Border, find_border, manifold_cells, pixels_of
 
 
@@ -85,8 +86,8 @@ def grid_mesh(
     vertices, normals = np.empty((total, 3), np.float32), np.empty((total, 3), np.float32)
     colors = np.empty((total, 3), np.uint8)
     for block, r, sign, picture in ((slice(0, count), near, 1, front_colors), (slice(count, 2 * count), far, -1, back_colors)):
-        _lift(r.ravel()[pixels], grid_x, grid_y, method, vertices[block])
-        _grid_normals(r, used, pixels, tan_x, tan_y, step, sign, normals[block])
+        lift_to_scan(r.ravel()[pixels], grid_x, grid_y, method, vertices[block])
+        grid_normals(r, used, pixels, tan_x, tan_y, step, sign, normals[block])
         colors[block] = np.ascontiguousarray(picture[rows, columns]).reshape(-1, 3)[pixels]
 
     near_edge, far_edge = near.ravel()[border.pixels], far.ravel()[border.pixels]
@@ -99,7 +100,7 @@ def grid_mesh(
         t = (ring + 1) / (rings + 1)
         bulge = np.float32(step * math.sqrt(1 - (2 * t - 1) ** 2)) * border.bulge[:, None] * border.outward
         x, y = grid_x[on_border] + bulge[:, 0], grid_y[on_border] + bulge[:, 1]
-        _lift(near_edge + np.float32(t) * (far_edge - near_edge), x, y, method, vertices[block])
+        lift_to_scan(near_edge + np.float32(t) * (far_edge - near_edge), x, y, method, vertices[block])
         lean = 2 * t - 1  # -1 at the front, 1 at the back
         normals[block] = _unit(side + (max(-lean, 0.0) * near_normal + max(lean, 0.0) * far_normal))
         mix = colors[on_border] * (1 - t) + colors[on_border + count] * t
@@ -107,60 +108,6 @@ def grid_mesh(
 
     faces = _faces(cells, number, count, border, on_border, rings, (near, far))
     return Mesh(vertices, faces, normals, colors)
-
-
-def _lift(
-    distance: NDArray[np.float32], tan_x: NDArray[np.float32], tan_y: NDArray[np.float32], method: Method, out: NDArray[np.float32]
-) -> None:
-    """Write the scan-frame points at ``distance`` along the rays through (tan_x, tan_y, 1) into ``out``."""
-    scale = np.float32(1 / method.world_scale)
-    z = distance / np.sqrt(tan_x * tan_x + tan_y * tan_y + np.float32(1))
-    z *= scale
-    np.multiply(z, tan_x, out=out[:, 0])
-    np.multiply(z, -tan_y, out=out[:, 1])
-    np.subtract(scale, z, out=out[:, 2])
-
-
-def _grid_normals(
-    distance: NDArray[np.float32],
-    used: NDArray[np.bool_],
-    pixels: NDArray[np.int64],
-    tan_x: NDArray[np.float32],
-    tan_y: NDArray[np.float32],
-    step: float,
-    sign: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Write unit normals of the surface z(tan_x, tan_y) into ``out``: sign 1 towards the camera, -1 away from it.
-
-    For q = z (tx, ty, 1) the cross product of the two tangents is parallel to (dz/dtx, dz/dty, -(z + tx dz/dtx + ty dz/dty)).
-    """
-    x, y = np.broadcast_to(tan_x, used.shape).ravel()[pixels], np.broadcast_to(tan_y[:, None], used.shape).ravel()[pixels]
-    z = np.divide(distance, np.sqrt(tan_x * tan_x + (tan_y * tan_y)[:, None] + np.float32(1)), dtype=np.float32)
-    zx = _masked_difference(z, used, 1).ravel()[pixels]
-    zy = _masked_difference(z, used, 0).ravel()[pixels]
-    zx /= np.float32(step)
-    zy /= np.float32(step)
-    depth = z.ravel()[pixels] + x * zx + y * zy
-    scale = np.float32(sign) / np.sqrt(zx * zx + zy * zy + depth * depth)
-    np.multiply(zx, scale, out=out[:, 0])
-    np.multiply(zy, -scale, out=out[:, 1])
-    np.multiply(depth, scale, out=out[:, 2])
-
-
-def _masked_difference(z: NDArray[np.float32], used: NDArray[np.bool_], axis: int) -> NDArray[np.float32]:
-    """Central difference per pixel along an axis inside the mask, one-sided at its border, 0 where both neighbours miss."""
-    ahead, behind = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
-    both = used[ahead] & used[behind]
-    step = np.where(both, z[ahead] - z[behind], np.float32(0))
-    total = np.zeros_like(z)
-    total[behind] += step
-    total[ahead] += step
-    number = np.zeros(z.shape, np.uint8)
-    number[behind] += both
-    number[ahead] += both
-    total *= np.where(number == 2, np.float32(0.5), np.float32(1))
-    return total
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

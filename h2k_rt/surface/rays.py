@@ -37,3 +37,15 @@ def to_scan(points: NDArray[np.float32], method: Method = METHOD) -> NDArray[np.
     """(P, 3) lift frame -> scan frame: ``X = q_x / s``, ``Y = -q_y / s``, ``Z = (1 - q_z) / s`` (SPEC 7)."""
     scale = np.float32(1 / method.world_scale)
     return np.stack((points[:, 0] * scale, points[:, 1] * -scale, (1 - points[:, 2]) * scale), axis=1)
+
+
+def lift_to_scan(
+    distance: NDArray[np.float32], tan_x: NDArray[np.float32], tan_y: NDArray[np.float32], method: Method, out: NDArray[np.float32]
+) -> None:
+    """Write the scan-frame points at ``distance`` along the rays through (tan_x, tan_y, 1) into ``out``."""
+    scale = np.float32(1 / method.world_scale)
+    z = distance / np.sqrt(tan_x * tan_x + tan_y * tan_y + np.float32(1))
+    z *= scale
+    np.multiply(z, tan_x, out=out[:, 0])
+    np.multiply(z, -tan_y, out=out[:, 1])
+    np.subtract(scale, z, out=out[:, 2])

@@ -1,0 +1,81 @@
+"""Colours of the unseen back: hair instead of the face, the clothes' sides instead of what is on the chest.
+
+Nobody can know the back. What makes a copy of the front look wrong is the face on the back of the head, and prints, buttons and
+bare skin of a neckline on the back of the trunk. Both are replaced from what the photo shows at the person's sides; limbs keep the
+front's colours, because skin, sleeves, trousers and shoes mostly look alike from both sides.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from h2k_rt.surface.back_head import Fill, head_fill
+from h2k_rt.surface.back_trunk import trunk_fill
+from h2k_rt.surface.body_frame import find_body_frame
+from h2k_rt.surface.fill import bounding_box
+
+#: The fill is made at about this size of the canvas: it is smooth, and this is 16 times faster.
+_SMALL = 512
+#: Fine detail of the front that stays on the filled back where the colours agree, as a share and in grey levels.
+_DETAIL_SHARE, _DETAIL_LIMIT = 0.8, 14.0
+#: Difference of the coarse colours in grey levels at which no detail is left.
+_DETAIL_REACH = 40.0
+
+
+def back_colours(front: NDArray[np.uint8], mask: NDArray[np.bool_], joints: NDArray[np.floating] | None) -> NDArray[np.uint8]:
+    """(N, N, 3) uint8: colours of the back points, seen through from the front (no mirroring).
+
+    Args:
+        front: (N, N, 3) uint8 sRGB, as :func:`h2k_rt.surface.colour.front_colours` makes them.
+        mask: (N, N) bool.
+        joints: (31, 3) canvas pixels, or None. A region whose joints are missing, or where the person shows the side or the back,
+            keeps the front's colours.
+    """
+    out = front.copy()
+    if joints is None or not mask.any():
+        return out
+    size = front.shape[0]
+    factor = max(round(size / _SMALL), 1)
+    frame = find_body_frame(np.asarray(joints, np.float64) / (factor, factor, 1))
+    if frame is None:
+        return out
+    small, inside = _shrink(front, mask, factor)
+    trunk = trunk_fill(small, inside, frame)
+    if trunk is not None:
+        _apply(out, trunk, factor)
+    head = head_fill(small, inside, frame)
+    if head is not None:
+        _apply(out, head, factor)
+    return out
+
+
+def _shrink(front: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Picture and mask reduced by a whole factor; a reduced pixel is the mean of its pixels inside the mask."""
+    if factor == 1:
+        return front, mask
+    height, width = (side // factor * factor for side in mask.shape)
+    size = (width // factor, height // factor)
+    share = cv2.resize(mask[:height, :width].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    masked = np.where(mask[:height, :width, None], front[:height, :width], 0).astype(np.uint8)
+    mean = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.05)[..., None]
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8), share > 0.25
+
+
+def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
+    """Blend a fill into the full-size picture in place, keeping the front's fine detail where its colour is about the fill's."""
+    window = bounding_box(fill.alpha > 1e-3) if (fill.alpha > 1e-3).any() else None
+    if window is None:
+        return
+    big = tuple(slice(s.start * factor, s.stop * factor) for s in window)
+    target = out[big].astype(np.float32)
+    size = (target.shape[1], target.shape[0])
+    color, alpha, grain = (cv2.resize(np.ascontiguousarray(a[window]), size) for a in (fill.color, fill.alpha, fill.grain))
+    coarse = cv2.GaussianBlur(target, (0, 0), 2.5 * factor)
+    away = np.abs(coarse - color).max(axis=2)
+    alike = np.clip(1 - away / _DETAIL_REACH, 0, 1) * np.float32(_DETAIL_SHARE)
+    detail = np.clip((target - coarse).mean(axis=2), -_DETAIL_LIMIT, _DETAIL_LIMIT) * alike
+    filled = color + (detail + grain * (1 - alike))[..., None]
+    mixed = target + (filled - target) * alpha[..., None]
+    out[big] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
