@@ -79,7 +79,7 @@ def refine_depth(
     """High-resolution depth and mask, the same numbers as on the whole canvas inside ``region``.
 
     Args:
-        engine: network ``high_depth`` (inputs ``depth`` and ``normals`` of any multiple of 8 pixels).
+        engine: network ``high_depth`` (inputs ``low_depth`` and ``normals`` of any multiple of 8 pixels).
         low_depth: (1, 2, n, n) float32, front and back in nu, masked.
         normals: (6, N, N) float32, fused.
         region: (N, N) bool; None: everywhere.
@@ -98,7 +98,7 @@ def refine_depth(
         low_columns = slice(columns.start // factor, columns.stop // factor)
         outputs = engine.run(
             {
-                "depth": np.ascontiguousarray(low_depth[:, :, low_rows, low_columns]),
+                "low_depth": np.ascontiguousarray(low_depth[:, :, low_rows, low_columns]),
                 "normals": np.ascontiguousarray(normals[None, :, rows, columns]),
             }
         )
