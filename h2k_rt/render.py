@@ -76,14 +76,15 @@ def render_views(
     """
     if len(mesh.vertices) == 0:
         raise ValueError("a mesh without vertices cannot be drawn")
-    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    low, high = (np.array([reduce(column) for column in mesh.vertices.T], np.float32) for reduce in (np.min, np.max))
+    middle = (low + high) / 2
     width, height = (size, size) if isinstance(size, int) else size
-    across = max(_width(mesh, yaw) for yaw in yaws)
+    across = 2 * max(float(np.abs(_project(mesh.vertices - middle, _axes(yaw)[0])).max()) for yaw in yaws)
     scale = supersample * min(height / max(float(high[1] - low[1]), 1e-9), width / max(across, 1e-9)) / _MARGIN
     large = _large_faces(mesh, scale)
     pictures: list[list[NDArray[np.uint8]]] = [[] for _ in looks]
     for yaw in yaws:
-        seen = find_visible(mesh, yaw, (width * supersample, height * supersample), (low + high) / 2, scale, large)
+        seen = find_visible(mesh, yaw, (width * supersample, height * supersample), middle, scale, large)
         for row, look in zip(pictures, looks, strict=True):
             row.append(_reduce(shade(mesh, seen, look), seen, (width, height), supersample, background))
     return pictures
@@ -114,13 +115,14 @@ def find_visible(
     width, height = size
     axes = _axes(yaw)
     # One row each for column, row and depth: contiguous rows are faster to gather from.
-    view = axes @ (mesh.vertices - centre).T
+    placed = mesh.vertices - centre
+    view = np.stack([_project(placed, axis) for axis in axes])
     view[0] = view[0] * np.float32(scale) + np.float32(width / 2)
     view[1] = np.float32(height / 2) - view[1] * np.float32(scale)
     reach = float(np.abs(view[2]).max()) + 1e-9
     view[2] = (np.float32(reach) - view[2]) * np.float32(_DEPTH_STEPS / (2.002 * reach))  # near is small
     nearest = np.full(width * height, np.iinfo(np.int64).max)
-    facing = np.flatnonzero(mesh.normals @ axes[2] > 0)
+    facing = np.flatnonzero(_project(mesh.normals, axes[2]) > 0)
     _splat(nearest, view[:, facing], facing, size)
     batches = list(_face_samples(view, faces, len(mesh.vertices)))
     for batch in batches:
@@ -140,16 +142,18 @@ def shade(mesh: Mesh, seen: Visible, look: str) -> NDArray[np.float32]:
     """(P, 3) float32 sRGB 0..255 of the visible samples, lit from the viewer's side."""
     if look not in ("color", "clay"):
         raise ValueError(f"unknown look {look!r}; there are 'color' and 'clay'")
-    normal = np.einsum("pk,pkc->pc", seen.weights, mesh.normals[seen.corners]) @ seen.axes.T
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    weights = [np.ascontiguousarray(w)[:, None] for w in seen.weights.T]
+    corners = [np.ascontiguousarray(c) for c in seen.corners.T]
+    normal = sum(w * mesh.normals[c] for w, c in zip(weights, corners, strict=True))
+    normal /= np.maximum(np.sqrt(_project(normal, normal.T)), 1e-6)[:, None]
     lights, level = (_CLAY_LIGHTS, _CLAY_AMBIENT) if look == "clay" else (_COLOR_LIGHTS, _COLOR_AMBIENT)
     light = np.full(len(normal), level, np.float32)
     for direction, strength in lights:
-        towards = np.array(direction, np.float32)
-        light += np.float32(strength) * np.maximum(normal @ (towards / np.linalg.norm(towards)), 0)
+        towards = np.array(direction, np.float32) @ seen.axes  # in the mesh's frame
+        light += np.float32(strength) * np.maximum(_project(normal, towards / np.linalg.norm(towards)), 0)
     if look == "clay":
         return light[:, None] * np.array(_CLAY, np.float32)
-    base = np.einsum("pk,pkc->pc", seen.weights, mesh.colors[seen.corners].astype(np.float32))
+    base = sum(w * mesh.colors[c] for w, c in zip(weights, corners, strict=True))
     return base * np.minimum(light, np.float32(1.08))[:, None]
 
 
@@ -179,7 +183,7 @@ class _Batch:
         step = max(_BLOCK // len(weights), 1)
         for start in range(0, len(self.corners), step):
             block = self.corners[start : start + step]
-            points = np.stack([row[block] @ weights.T for row in view])  # (3, F, K)
+            points = np.stack([_mix(row, block, weights) for row in view])  # (3, F, K)
             first = self.first + start * len(weights)
             yield points.reshape(3, -1), np.arange(first, first + points[0].size)
 
@@ -194,13 +198,6 @@ class _Batch:
 def _axes(yaw: float) -> NDArray[np.float32]:
     turn = math.radians(yaw)
     return np.array([[math.cos(turn), 0, -math.sin(turn)], [0, 1, 0], [math.sin(turn), 0, math.cos(turn)]], np.float32)
-
-
-def _width(mesh: Mesh, yaw: float) -> float:
-    """Twice the larger of the mesh's reaches to the left and right of its middle, as seen from a side."""
-    right = _axes(yaw)[0]
-    middle = (mesh.vertices.min(axis=0) + mesh.vertices.max(axis=0)) / 2
-    return 2 * float(np.abs((mesh.vertices - middle) @ right).max())
 
 
 def _large_faces(mesh: Mesh, scale: float) -> NDArray[np.int32]:
@@ -246,6 +243,19 @@ def _face_samples(view: NDArray[np.float32], faces: NDArray[np.int32], first: in
         batch = _Batch(chosen, int(value >> 32), int(value & 0xFFFFFFFF), first)
         yield batch
         first += len(chosen) * batch.along * batch.across
+
+
+def _mix(row: NDArray[np.float32], corners: NDArray[np.int32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(F, K) sums of a coordinate over the corners; spelled out, as BLAS is slow with three terms."""
+    out = row[corners[:, 0]][:, None] * weights[:, 0]
+    out += row[corners[:, 1]][:, None] * weights[:, 1]
+    out += row[corners[:, 2]][:, None] * weights[:, 2]
+    return out
+
+
+def _project(vectors: NDArray[np.float32], direction: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 3) . (3,) -> (n,), without BLAS."""
+    return vectors[:, 0] * direction[0] + vectors[:, 1] * direction[1] + vectors[:, 2] * direction[2]
 
 
 def _rounded_up(values: NDArray[np.float32]) -> NDArray[np.int32]:

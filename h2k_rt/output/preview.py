@@ -55,19 +55,27 @@ def preview(
     Returns:
         (H, 2000, 3) uint8 RGB.
     """
+    count = 4 if normals is None else 6
+    width = (_WIDTH - 2 * _EDGE - (count - 1) * _GAP) // count
     solid = (mask if mask.dtype == np.bool_ else mask >= 128).astype(bool)
-    maps = [("photo and joints", _with_joints(rgb, joints)), ("mask", _grey(mask))]
+    left, top, height = _window(solid | (front > 0), width / _MAP_HEIGHT)
+    # Only what is shown is worked on.
+    y0, x0 = max(int(top), 0), max(int(left), 0)
+    part = np.s_[y0 : max(int(top + height) + 2, 1), x0 : max(int(left + height * width / _MAP_HEIGHT) + 2, 1)]
+    near, far = front[part], back[part]
+    shown = (near > 0) & (near < method.front_background) & (far > 0)
+    points = None
+    if joints is not None:
+        present = (joints[:, 0] != 0) | (joints[:, 1] != 0)
+        points = np.where(present[:, None], joints[:, :2] - (x0, y0), np.nan)
+    maps = [("photo and joints", _with_joints(rgb[part], points, rgb.shape[0])), ("mask", _grey(mask[part]))]
     if normals is not None:
-        shown = (front > 0) & (back > 0)
-        maps.append(("front normals", _on_panel(normals_to_u8(normals[:3]), shown)))
-        maps.append(("back normals", _on_panel(normals_to_u8(normals[3:]), shown)))
-    near, far = _depth_pictures(front, back, method)
-    maps += [("front depth, bright is near", near), ("back depth", far)]
-    width = (_WIDTH - 2 * _EDGE - (len(maps) - 1) * _GAP) // len(maps)
-    window = _window(solid | (front > 0), width / _MAP_HEIGHT)
-    top = [(label, _crop(picture, window, (width, _MAP_HEIGHT))) for label, picture in maps]
+        maps.append(("front normals", _on_panel(normals_to_u8(normals[(slice(0, 3), *part)]), shown)))
+        maps.append(("back normals", _on_panel(normals_to_u8(normals[(slice(3, 6), *part)]), shown)))
+    maps += zip(("front depth, bright is near", "back depth"), _depth_pictures(near, far, shown), strict=True)
+    window = (left - x0, top - y0, height)
+    rows = [[(label, _crop(picture, window, (width, _MAP_HEIGHT))) for label, picture in maps]]
     width = (_WIDTH - 2 * _EDGE - 3 * _GAP) // 4
-    rows = [top]
     looks = render_views(mesh, [yaw for _, yaw in _SIDES], (width, _VIEW_HEIGHT), looks=("color", "clay"), background=_PANEL)
     for pictures, what in zip(looks, ("", ", shape only"), strict=True):
         rows.append([(name + what, picture) for (name, _), picture in zip(_SIDES, pictures, strict=True)])
@@ -131,16 +139,17 @@ def _crop(picture: NDArray[np.uint8], window: tuple[float, float, float], size: 
     return out.astype(np.uint8)
 
 
-def _with_joints(rgb: NDArray[np.uint8], joints: NDArray[np.floating] | None) -> NDArray[np.uint8]:
+def _with_joints(rgb: NDArray[np.uint8], points: NDArray[np.floating] | None, canvas: int) -> NDArray[np.uint8]:
+    """The picture with bones and joints; ``points`` (31, 2) px, NaN where missing."""
     out = rgb.copy()
-    if joints is None:
+    if points is None:
         return out
-    line = max(round(rgb.shape[0] / 400), 1)
+    line = max(round(canvas / 400), 1)
 
     def at(index: int) -> tuple[int, int] | None:
-        x, y = joints[index, :2]
-        seen = (x != 0 or y != 0) and abs(x) < 4 * rgb.shape[1] and abs(y) < 4 * rgb.shape[0]
-        return (round(float(x) - 0.5), round(float(y) - 0.5)) if seen else None
+        x, y = (float(v) for v in points[index])
+        # cv2 draws with 16-bit coordinates in places; what lies far outside is not seen anyway.
+        return (round(x - 0.5), round(y - 0.5)) if abs(x) < 4 * canvas and abs(y) < 4 * canvas else None
 
     def color(*names: str) -> tuple[int, int, int]:
         if all(name.startswith("left") for name in names):
@@ -165,23 +174,20 @@ def _grey(mask: NDArray[np.uint8] | NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _on_panel(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    out = picture.copy()
-    out[~mask] = _PANEL
-    return out
+    return np.where(mask[..., None], picture, np.array(_PANEL, np.uint8))
 
 
 def _depth_pictures(
-    front: NDArray[np.float32], back: NDArray[np.float32], method: Method
+    front: NDArray[np.float32], back: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Both depth maps in colours of one common range, near bright."""
-    inside = (front > 0) & (front < method.front_background) & (back > 0)
     if not inside.any():
         blank = np.full((*front.shape, 3), _PANEL, np.uint8)
         return blank, blank
     low, high = float(np.quantile(front[inside][::16], 0.002)), float(np.quantile(back[inside][::16], 0.998))
-    pictures = []
-    for depth in (front, back):
-        share = np.clip((high - depth) / max(high - low, 1e-6), 0, 1)
-        bgr = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-        pictures.append(_on_panel(np.ascontiguousarray(bgr[..., ::-1]), inside))
-    return pictures[0], pictures[1]
+
+    def draw(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+        share = np.clip((high - depth) * np.float32(1 / max(high - low, 1e-6)), 0, 1)
+        return _on_panel(cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1], inside)
+
+    return draw(front), draw(back)

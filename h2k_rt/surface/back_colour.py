@@ -36,31 +36,41 @@ def back_colours(front: NDArray[np.uint8], mask: NDArray[np.bool_], joints: NDAr
     out = front.copy()
     if joints is None or not mask.any():
         return out
-    size = front.shape[0]
-    factor = max(round(size / _SMALL), 1)
-    frame = find_body_frame(np.asarray(joints, np.float64) / (factor, factor, 1))
+    factor = max(round(front.shape[0] / _SMALL), 1)
+    rows, columns = bounding_box(mask)
+    seen = np.asarray(joints, np.float64).copy()
+    present = (seen[:, 0] != 0) | (seen[:, 1] != 0)
+    seen[present, :2] -= (columns.start, rows.start)
+    seen[:, :2] /= factor
+    frame = find_body_frame(seen, present)
     if frame is None:
         return out
-    small, inside = _shrink(front, mask, factor)
+    part = out[rows, columns]  # a view: written in place
+    small, inside = _shrink(part, mask[rows, columns], factor)
     trunk = trunk_fill(small, inside, frame)
     if trunk is not None:
-        _apply(out, trunk, factor)
+        _apply(part, trunk, factor)
     head = head_fill(small, inside, frame)
     if head is not None:
-        _apply(out, head, factor)
+        _apply(part, head, factor)
     return out
 
 
 def _shrink(front: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Picture and mask reduced by a whole factor; a reduced pixel is the mean of its pixels inside the mask."""
+    """Picture and mask reduced by a whole factor; a reduced pixel is the mean of its pixels inside the mask.
+
+    Sides that the factor does not divide are completed with empty pixels.
+    """
     if factor == 1:
-        return front, mask
-    height, width = (side // factor * factor for side in mask.shape)
-    size = (width // factor, height // factor)
-    share = cv2.resize(mask[:height, :width].astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    masked = np.where(mask[:height, :width, None], front[:height, :width], 0).astype(np.uint8)
-    mean = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 0.05)[..., None]
-    return np.clip(np.rint(mean), 0, 255).astype(np.uint8), share > 0.25
+        return front.copy(), mask
+    more = [-side % factor for side in mask.shape]
+    solid = cv2.copyMakeBorder(mask.view(np.uint8) * np.uint8(255), 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=0)
+    picture = cv2.copyMakeBorder(front, 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    size = (solid.shape[1] // factor, solid.shape[0] // factor)
+    share = cv2.resize(solid, size, interpolation=cv2.INTER_AREA) * np.float32(1 / 255)
+    mean = cv2.resize(cv2.bitwise_and(picture, picture, mask=solid), size, interpolation=cv2.INTER_AREA)
+    scaled = mean / np.maximum(share, np.float32(0.05))[..., None]
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), share > 0.25
 
 
 def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
@@ -70,8 +80,11 @@ def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
         return
     big = tuple(slice(s.start * factor, s.stop * factor) for s in window)
     target = out[big].astype(np.float32)
-    size = (target.shape[1], target.shape[0])
-    color, alpha, grain = (cv2.resize(np.ascontiguousarray(a[window]), size) for a in (fill.color, fill.alpha, fill.grain))
+    height, width = target.shape[:2]  # less than the window's at the lower and right edge of a completed picture
+    full = ((window[1].stop - window[1].start) * factor, (window[0].stop - window[0].start) * factor)
+    color, alpha, grain = (
+        cv2.resize(np.ascontiguousarray(a[window]), full)[:height, :width] for a in (fill.color, fill.alpha, fill.grain)
+    )
     coarse = cv2.GaussianBlur(target, (0, 0), 2.5 * factor)
     away = np.abs(coarse - color).max(axis=2)
     alike = np.clip(1 - away / _DETAIL_REACH, 0, 1) * np.float32(_DETAIL_SHARE)

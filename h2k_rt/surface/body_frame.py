@@ -58,16 +58,16 @@ class BodyFrame:
         return canvas > 0
 
 
-def find_body_frame(joints: NDArray[np.float64]) -> BodyFrame | None:
+def find_body_frame(joints: NDArray[np.float64], present: NDArray[np.bool_]) -> BodyFrame | None:
     """The frame of a person who faces the camera; None for one seen from behind or with too few joints.
 
     Args:
-        joints: (31, 3) px of the picture to be worked on, (0, 0, 0) where missing.
+        joints: (31, 3) px of the picture to be worked on.
+        present: (31,) bool, False for a missing joint.
     """
 
     def point(name: str) -> NDArray[np.float64] | None:
-        row = joints[_AT[name]]
-        return row[:2].copy() if row[0] != 0 or row[1] != 0 else None
+        return joints[_AT[name], :2] if present[_AT[name]] else None
 
     def pair(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         # The person's right side is on the picture's left when the person faces the camera.
@@ -96,7 +96,7 @@ def find_body_frame(joints: NDArray[np.float64]) -> BodyFrame | None:
         right=right,
         shoulders=np.array(shoulders) if trunk else None,
         hips=np.array(hips) if trunk else None,
-        forearms=_forearms(joints),
+        forearms=_forearms(joints, present),
     )
 
 
@@ -108,18 +108,21 @@ def _frontal_face(eyes: tuple[NDArray[np.float64], NDArray[np.float64]] | None, 
     return abs(offset) < _TURNED
 
 
-def _forearms(joints: NDArray[np.float64]) -> NDArray[np.float64]:
+def _forearms(joints: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
     segments = []
     for side in ("left", "right"):
-        elbow, wrist = joints[_AT[side + "_elbow"], :2], joints[_AT[side + "_wrist"], :2]
-        if wrist.any():
-            first = _AT[side + "_index"]
-            seen = [p for p in joints[first : first + 4, :2] if p.any()]
+        elbow, wrist, first = _AT[side + "_elbow"], _AT[side + "_wrist"], _AT[side + "_index"]
+        if not present[wrist]:
+            continue
+        start = joints[wrist, :2]
+        fingers = joints[first : first + 4, :2][present[first : first + 4]]
+        if len(fingers):
             # Hands reach about as far beyond the finger bases as those are from the wrist.
-            tip = wrist + 1.6 * (np.mean(seen, axis=0) - wrist) if seen else wrist + 0.35 * (wrist - elbow) * bool(elbow.any())
-            segments.append((wrist, tip))
-            if elbow.any():
-                segments.append((elbow, wrist))
+            segments.append((start, start + 1.6 * (fingers.mean(axis=0) - start)))
+        if present[elbow]:
+            if not len(fingers):
+                segments.append((start, start + 0.35 * (start - joints[elbow, :2])))
+            segments.append((joints[elbow, :2], start))
     return np.array(segments, np.float64).reshape(-1, 2, 2)
 
 
