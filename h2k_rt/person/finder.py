@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+import cv2
 import numpy as np
 from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine
 from numpy.typing import NDArray
 
 from h2k_rt.errors import EngineError, PersonError
 from h2k_rt.person import body as bodies
-from h2k_rt.person.body import Body
-from h2k_rt.person.crop import Pyramid, Roi
-from h2k_rt.person.detector import Detection, detect
+from h2k_rt.person.body import SIDE, Body
+from h2k_rt.person.crop import Pyramid, Roi, invert, roi_matrix, transform
+from h2k_rt.person.detector import detect
 from h2k_rt.person.hands import find_hand
 from h2k_rt.person.joints import BODY_LANDMARKS, to_joints, visible_enough
 from h2k_rt.person.mask import more_looks, person_mask, same_outline
@@ -24,6 +25,7 @@ from h2k_rt.person.mask import more_looks, person_mask, same_outline
 EngineFactory = Callable[[bytes, str, "int | None"], Engine]
 
 _PRESENT = 0.5
+_PRESENT_UNDETECTED = 0.9
 _MAX_PEOPLE = 10
 _LEAST_SIDE = 8  # pixels: below it there is nothing to see
 _BODY = list(BODY_LANDMARKS.values())
@@ -127,46 +129,64 @@ class PersonFinder:
         return [person for _, person in people]
 
     def _bodies(self, photo: Pyramid) -> list[Body]:
-        """Everyone the networks see, each once. Further views are looked at only while there is nobody."""
+        """Everyone the networks see, each once, the largest windows first. Finer and turned views only while they are needed."""
         height, width = photo.shape
         if min(height, width) < _LEAST_SIDE:
             return []
         found: list[Body] = []
-        for views in _views(height, width):
-            seen: list[Detection] = []
-            for view in views:
-                seen += detect(self._engine("pose_detection"), photo, view)
+        tried: list[Roi] = []
+        for step in _views(height, width):
+            if found and (not step.for_more or max(body.roi.size for body in found) > max(height, width) / 2):
+                continue
+            seen = [d for view in step.windows for d in detect(self._engine("pose_detection"), photo, view)]
             for detection in sorted(seen, key=lambda d: -d.score):
-                self._add(photo, detection.roi, found)
-            if found:
-                return found[:_MAX_PEOPLE]
-        # The detector wants a face or a torso that it knows; the landmark network may still find its way from the whole photo.
-        for angle in (0.0, math.pi / 2, -math.pi / 2, math.pi):
-            self._add(photo, Roi(width / 2, height / 2, max(height, width), angle), found)
-            if found:
-                break
-        return found
+                self._add(photo, detection.roi, found, tried)
+        if not found:
+            # The detector wants a torso that it knows; the landmark network may still find its way from the whole photo.
+            for angle in (0.0, math.pi / 2, -math.pi / 2, math.pi):
+                self._add(photo, Roi(width / 2, height / 2, max(height, width), angle), found, [], least=_PRESENT_UNDETECTED)
+                if found:
+                    break
+        return sorted(found, key=lambda body: -body.roi.size)[:_MAX_PEOPLE]
 
-    def _add(self, photo: Pyramid, roi: Roi, found: list[Body]) -> None:
-        engine = self._engine("pose_landmark_full")
-        if roi.size < _LEAST_SIDE:
+    def _add(self, photo: Pyramid, roi: Roi, found: list[Body], tried: list[Roi], least: float = _PRESENT) -> None:
+        """Track the person in ``roi`` and append it to ``found``, unless it is nobody, known already, or ``roi`` was tried."""
+        if roi.size < _LEAST_SIDE or any(_same_window(roi, other) for other in tried):
             return
+        tried.append(roi)
+        engine = self._engine("pose_landmark_full")
         body = bodies.track(engine, photo, roi)
-        if body.score < _PRESENT or any(same_person(body, other) for other in found):
+        if body.score < least or not plausible(body) or any(same_person(body, other) for other in found):
             return
         found.append(bodies.both_sides(engine, photo, body))
 
 
-def _views(height: int, width: int) -> Iterator[list[Roi]]:
-    """Windows for the detector, in the order in which they are tried."""
+@dataclass(frozen=True)
+class _Step:
+    """Windows that the detector looks at together; ``for_more``: also where people were found, but only small ones."""
+
+    windows: list[Roi]
+    for_more: bool = False
+
+
+def _views(height: int, width: int) -> list[_Step]:
+    """What the detector looks at, in this order, until somebody is found."""
     x, y, long, short = width / 2, height / 2, max(height, width), min(height, width)
-    yield [Roi(x, y, long)]
+    whole = [Roi(x, y, long)]
+    if long > 1.3 * short:  # squares along the photo, so that people beside each other are not small
+        whole += _tiles(height, width, max(short, long / 8))
     turned = [Roi(x, y, long, angle) for angle in (math.pi / 2, -math.pi / 2, math.pi)]
-    yield [Roi(x, y, 1.6 * long), *turned]
-    # A small person: squares of half the long side (or the short side of a very long photo), each overlapping the next by half.
-    side = min(short, long / 2) if long > 3 * short else long / 2
-    side = max(side, long / 8)
-    yield [Roi(cx, cy, side) for cy in _centres(height, side) for cx in _centres(width, side)]
+    return [
+        _Step(whole),
+        _Step([Roi(x, y, 1.6 * long), *turned]),
+        _Step(_tiles(height, width, long / 2), for_more=True),
+        _Step(_tiles(height, width, long / 4)),
+    ]
+
+
+def _tiles(height: int, width: int, side: float) -> list[Roi]:
+    """Squares over the whole photo, each overlapping the next by at least half."""
+    return [Roi(cx, cy, side) for cy in _centres(height, side) for cx in _centres(width, side)]
 
 
 def _centres(length: float, side: float) -> list[float]:
@@ -174,6 +194,23 @@ def _centres(length: float, side: float) -> list[float]:
         return [length / 2]
     count = math.ceil((length - side) / (side / 2)) + 1
     return [side / 2 + k * (length - side) / (count - 1) for k in range(count)]
+
+
+def _same_window(one: Roi, other: Roi) -> bool:
+    size = min(one.size, other.size)
+    near = math.hypot(one.x - other.x, one.y - other.y) < 0.1 * size and max(one.size, other.size) < 1.2 * size
+    return near and abs(math.remainder(one.angle - other.angle, 2 * math.pi)) < 0.3
+
+
+def plausible(body: Body) -> bool:
+    """Whether the network agrees with itself: most joints that it is sure of lie on or near its own mask."""
+    points = transform(invert(roi_matrix(body.roi, SIDE)), body.points[_BODY, :2])
+    column, row = np.floor(points.T).astype(int)
+    sure = (body.confidence[_BODY] > 0.5) & (points >= 0).all(axis=1) & (points < SIDE).all(axis=1)
+    if np.count_nonzero(sure) < 4:
+        return False
+    near = cv2.dilate((body.logits > 0).astype(np.uint8), np.ones((7, 7), np.uint8))
+    return bool(near[row[sure], column[sure]].mean() > 0.6)
 
 
 def same_person(one: Body, other: Body) -> bool:

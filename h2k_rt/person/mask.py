@@ -26,11 +26,11 @@ _MARGIN = 0.06
 """Of the coarse mask's long side, around it."""
 _RADIUS = 0.012
 """Of the coarse mask's long side: the filter's radius."""
-_EPSILON = 5e-4
+_EPSILON = 2e-4
 """Of the squared brightness range: edges weaker than this are smoothed over."""
 _SHARPEN = 4.0
 """Steepening between the filter's two passes; the second then meets less of the coarse mask's blur."""
-_SURE = 0.025
+_SURE = 0.018
 """Of the coarse mask's long side: so far inside (outside) its outline the filter cannot open holes (grow islands)."""
 _HALF, _HALF_SHIFT = 0.7, 0.05
 """Size of the windows on the upper and the lower half, and their shift, relative to the body's window."""
@@ -96,11 +96,12 @@ def probability(window: Window, bodies: Sequence[Body]) -> NDArray[np.float32]:
 
 
 def same_outline(one: Body, other: Body) -> bool:
-    """Whether the coarse masks of two bodies overlap by more than half of their union."""
-    half = other.roi.size / 2 * math.sqrt(2)
-    window = Window(other.roi.x - half, other.roi.y - half, other.roi.x + half, other.roi.y + half, SIDE // 2, SIDE // 2)
+    """Whether more than half of the smaller one's coarse mask lies in the other's."""
+    small = min(one, other, key=lambda body: body.roi.size).roi
+    half = small.size / 2 * math.sqrt(2)
+    window = Window(small.x - half, small.y - half, small.x + half, small.y + half, SIDE // 2, SIDE // 2)
     a, b = (probability(window, [body]) > 0.5 for body in (one, other))
-    return bool(np.count_nonzero(a & b) > 0.5 * np.count_nonzero(a | b))
+    return bool(np.count_nonzero(a & b) > 0.5 * min(np.count_nonzero(a), np.count_nonzero(b)))
 
 
 def _coarse_box(body: Body, width: int, height: int) -> tuple[float, float, float, float] | None:
