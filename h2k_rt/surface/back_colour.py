@@ -19,7 +19,7 @@ from h2k_rt.surface.fill import bounding_box
 #: The fill is made at about this size of the canvas: it is smooth, and this is 16 times faster.
 _SMALL = 512
 #: Fine detail of the front that stays on the filled back where the colours agree, as a share and in grey levels.
-_DETAIL_SHARE, _DETAIL_LIMIT = 0.8, 14.0
+_DETAIL_SHARE, _DETAIL_LIMIT = 0.7, 12.0
 #: Difference of the coarse colours in grey levels at which no detail is left.
 _DETAIL_REACH = 40.0
 
@@ -82,13 +82,15 @@ def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
     target = out[big].astype(np.float32)
     height, width = target.shape[:2]  # less than the window's at the lower and right edge of a completed picture
     full = ((window[1].stop - window[1].start) * factor, (window[0].stop - window[0].start) * factor)
-    color, alpha, grain = (
-        cv2.resize(np.ascontiguousarray(a[window]), full)[:height, :width] for a in (fill.color, fill.alpha, fill.grain)
+    color, alpha, grain, keep = (
+        cv2.resize(np.ascontiguousarray(a[window]), full)[:height, :width]
+        for a in (fill.color, fill.alpha, fill.grain, fill.detail)
     )
     coarse = cv2.GaussianBlur(target, (0, 0), 2.5 * factor)
     away = np.abs(coarse - color).max(axis=2)
-    alike = np.clip(1 - away / _DETAIL_REACH, 0, 1) * np.float32(_DETAIL_SHARE)
+    alike = cv2.erode(np.clip(1 - away / _DETAIL_REACH, 0, 1), np.ones((4 * factor + 1,) * 2, np.uint8))
+    alike = alike * keep * np.float32(_DETAIL_SHARE)
     detail = np.clip((target - coarse).mean(axis=2), -_DETAIL_LIMIT, _DETAIL_LIMIT) * alike
-    filled = color + (detail + grain * (1 - alike))[..., None]
+    filled = color + (detail + grain)[..., None]
     mixed = target + (filled - target) * alpha[..., None]
     out[big] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

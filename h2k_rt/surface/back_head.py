@@ -17,6 +17,8 @@ _NAPE, _CHIN, _COLLAR = -0.07, -0.115, -0.17
 _CROWN = 0.06
 #: Half widths in metres: of the face, of the neck, and of all that belongs to the head with its hair.
 _FACE, _NECK, _HEAD = 0.07, 0.065, 0.17
+#: Radius of an ear in metres.
+_EAR = 0.028
 #: Skin, in Lab: differences in lightness and in colour from the cheeks that still are skin.
 _SKIN_L, _SKIN_AB = 26.0, 13.0
 
@@ -29,15 +31,22 @@ class Fill:
         color: (h, w, 3) float32 RGB 0..255.
         alpha: (h, w) float32 0..1: how much of the front's colour they replace.
         grain: (h, w) float32: grey levels to be added, such as strands of hair.
+        detail: (h, w) float32 0..1: where the front's fine detail may stay.
     """
 
     color: NDArray[np.float32]
     alpha: NDArray[np.float32]
     grain: NDArray[np.float32]
+    detail: NDArray[np.float32]
 
 
-def skin_mask(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: BodyFrame) -> NDArray[np.bool_] | None:
-    """(h, w) bool: pixels of the colour of the person's own cheeks and nose; None where no face is seen."""
+def skin_mask(
+    picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: BodyFrame, *, shade: float = 1.0
+) -> NDArray[np.bool_] | None:
+    """(h, w) bool: pixels of the colour of the person's own cheeks and nose; None where no face is seen.
+
+    ``shade`` widens the range of lightness, for skin that lies in shadow.
+    """
     if frame.eyes is None:
         return None
     x, y = frame.head_coordinates(inside.shape)
@@ -46,7 +55,7 @@ def skin_mask(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: Body
         return None
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
     middle = [float(v) for v in np.median(lab[cheeks], axis=0)]
-    lightness = np.abs(lab[..., 0] - middle[0]) * (100 / 255 / _SKIN_L)
+    lightness = np.abs(lab[..., 0] - middle[0]) * (100 / 255 / _SKIN_L / shade)
     chroma = np.hypot(lab[..., 1] - middle[1], lab[..., 2] - middle[2]) / _SKIN_AB
     return inside & (np.hypot(lightness, chroma) < 1)
 
@@ -77,23 +86,23 @@ def head_fill(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: Body
         return None
     values = picture.astype(np.float32)
     base = _smooth_fill(values, known, sigma=0.012 * frame.scale)
-    # Longer hair hides the ears from behind; with shorter hair they are seen from both sides.
-    ear = skin & (np.abs(x) > 0.065) & (y > -0.05) & (y < 0.02)
-    alpha = (region & ~ear).astype(np.float32)
+    alpha = (region & ~_ears(skin, x, frame)).astype(np.float32)
     grain = _strands(values, hair & head, frame) * alpha if not bald else np.zeros_like(alpha)
     neck = inside & (y <= nape) & (y > _COLLAR) & (np.abs(x) < _NECK + 0.02)
     throat = skin & (y < _CHIN) & (y > _COLLAR - 0.03) & (np.abs(x) < _NECK)
     source = throat if np.count_nonzero(throat) >= 4 else skin & (np.abs(x) < _FACE) & (y > _CHIN) & (y < 0)
     if neck.any() and np.count_nonzero(source) >= 4:
         # Only what was face or throat: a collar stays.
-        face = neck & ((y > _CHIN) | skin)
+        shaded = skin_mask(picture, inside, frame, shade=2.5)
+        face = neck & ((y > _CHIN) | skin | (shaded if shaded is not None else skin))
         # The back of the neck lies in the hair's shade.
         tone = np.median(values[source], axis=0) * 0.95
         base = np.where(face[..., None], tone.astype(np.float32), base)
         alpha = np.maximum(alpha, face.astype(np.float32))
     sigma = max(0.008 * frame.scale, 0.7)
     soft = cv2.GaussianBlur(base, (0, 0), sigma).astype(np.float32)
-    return Fill(soft, feather(alpha, inside, sigma), grain)
+    detail = feather((known & region).astype(np.float32), inside, sigma)
+    return Fill(soft, feather(alpha, inside, sigma), grain * (1 - detail), detail)
 
 
 def _hair(
@@ -112,6 +121,18 @@ def _hair(
     return inside & near & ~skin & ~face & (np.abs(x) < _HEAD) & (y > -0.45) & (y < 0.3)
 
 
+def _ears(skin: NDArray[np.bool_], x: NDArray[np.float32], frame: BodyFrame) -> NDArray[np.bool_]:
+    """Ears that stand beside the head: they are seen from both sides."""
+    out = np.zeros(skin.shape, bool)
+    for ear in frame.ears:
+        circle = np.zeros(skin.shape, np.uint8)
+        cv2.circle(circle, (round(float(ear[0])), round(float(ear[1]))), max(round(_EAR * frame.scale), 1), 1, -1)
+        assert frame.eyes is not None
+        beside = abs(float((ear - frame.eyes) @ frame.right)) / frame.scale
+        out |= (circle > 0) & (np.abs(x) > beside - 0.004)
+    return skin & out
+
+
 def _hair_length(hair: NDArray[np.bool_], inside: NDArray[np.bool_], x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     """How far down (metres relative to the eyes) hair hangs at both sides of the neck; the nape for short hair."""
     nape = _NAPE
@@ -126,18 +147,28 @@ def _hair_length(hair: NDArray[np.bool_], inside: NDArray[np.bool_], x: NDArray[
 
 
 def _smooth_fill(values: NDArray[np.float32], known: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
-    """The known colours, smoothed among themselves, brought to everywhere else."""
-    weight = known.astype(np.float32)
+    """The known colours, smoothed among themselves, brought to everywhere else, where they fade to their common middle."""
+    middle = np.median(values[known], axis=0)
+    # Pixels at the edge of what is known are mixed with what lies beside it.
+    inner = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    source = inner if np.count_nonzero(inner) > 0.3 * np.count_nonzero(known) else known
+    weight = source.astype(np.float32)
     total = cv2.GaussianBlur(weight, (0, 0), max(sigma, 0.5))
     smooth = cv2.GaussianBlur(values * weight[..., None], (0, 0), max(sigma, 0.5)) / np.maximum(total, 1e-4)[..., None]
-    return push_pull(np.where(known[..., None], smooth, 0).astype(np.float32), weight)
+    filled = push_pull(np.where(source[..., None], smooth, 0).astype(np.float32), weight)
+    near = cv2.GaussianBlur(weight, (0, 0), max(3 * sigma, 1.0))[..., None]
+    share = np.clip(0.4 + near, 0, 1)
+    return (filled * share + middle * (1 - share)).astype(np.float32)
 
 
 def _strands(values: NDArray[np.float32], hair: NDArray[np.bool_], frame: BodyFrame) -> NDArray[np.float32]:
     """Noise drawn out along the head's height, as strong as the hair's own texture; the same for the same picture."""
     grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
     fine = grey - cv2.GaussianBlur(grey, (0, 0), max(0.01 * frame.scale, 0.8))
-    strength = float(np.clip(np.median(np.abs(fine[hair])) * 1.4826, 0, 10)) if hair.any() else 0.0
+    strength = 0.0
+    if hair.any():
+        # Strands on dark hair are faint, whatever the noise of the photo.
+        strength = min(0.7 * 1.4826 * float(np.median(np.abs(fine[hair]))), 1 + 0.06 * float(np.median(grey[hair])))
     noise = np.random.default_rng(0).standard_normal(grey.shape).astype(np.float32)
     length = max(0.015 * frame.scale, 1.0)
     drawn = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.6, sigmaY=length)

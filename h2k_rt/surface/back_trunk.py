@@ -16,6 +16,10 @@ _SIDE, _ABOVE, _BELOW = 0.05, 0.03, 0.10
 _INNER, _OUTER = 0.55, 0.85
 #: More skin than this on the sides: the trunk is bare, and its front is as good a guess as any.
 _BARE = 0.5
+#: Length in metres along the trunk below which a change at one side only is a print, a pocket or a hand.
+_LONG = 0.2
+#: Difference in grey levels up to which colours are alike.
+_LIKE = 22.0
 
 
 def trunk_fill(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: BodyFrame) -> Fill | None:
@@ -43,16 +47,20 @@ def trunk_fill(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: Bod
         cloth = trunk & ~arms if skin is None else trunk & ~arms & ~skin
         if np.count_nonzero(cloth) < 20:
             return None
-    color = _blend_sides(picture.astype(np.float32), cloth, across, down, trunk)
+    values = picture.astype(np.float32)
+    color = _blend_sides(values, cloth, across, down, trunk, _LONG * frame.scale)
     # Kept at the sides where the front shows cloth, replaced in the middle and wherever it shows an arm or skin.
     ramp = np.clip((_OUTER - np.abs(across)) / (_OUTER - _INNER), 0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
     replace = arms if skin is None else arms | skin
     inner = np.clip((1 - np.abs(across)) / 0.15, 0, 1)
     alpha = np.where(replace, np.maximum(ramp, inner), ramp)
+    # A print that reaches the side is not the side's colour.
+    away = np.abs(cv2.GaussianBlur(values, (0, 0), 1.0) - color).max(axis=2)
+    alpha = np.maximum(alpha, np.clip((away - _LIKE) / _LIKE, 0, 1) * inner)
     ends = np.clip(np.minimum(down, 1 - down) / 0.05, 0, 1)
     alpha = np.where(trunk, alpha * ends, 0).astype(np.float32)
-    return Fill(color, feather(alpha, inside, max(0.008 * frame.scale, 0.7)), np.zeros_like(alpha))
+    return Fill(color, feather(alpha, inside, max(0.008 * frame.scale, 0.7)), np.zeros_like(alpha), np.ones_like(alpha))
 
 
 def _trunk_coordinates(shape: tuple[int, int], frame: BodyFrame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -81,10 +89,11 @@ def _blend_sides(
     across: NDArray[np.float32],
     down: NDArray[np.float32],
     trunk: NDArray[np.bool_],
+    long: float,
 ) -> NDArray[np.float32]:
     """Mean colour of the left and of the right side per level, smoothed a little along the trunk, blended across it.
 
-    Levels are straight lines across the trunk, so that hems and belts stay sharp.
+    Levels are straight lines across the trunk, so that hems and belts stay sharp; ``long`` (px): see ``_LONG``.
     """
     levels = max(int(np.count_nonzero(trunk.any(axis=1))), 2)
     level = np.clip(np.rint(np.where(trunk, down, 0) * (levels - 1)), 0, levels - 1).astype(np.int32)
@@ -97,8 +106,22 @@ def _blend_sides(
     pooled = sides[0][0] + sides[1][0], sides[0][1] + sides[1][1]
     # A level without cloth at one side takes the other side's colour, one without any the nearest level's.
     lines = [_along(sums + 0.02 * pooled[0], weight + 0.02 * pooled[1]) for sums, weight in sides]
+    lines = _without_prints(lines, long)
     t = np.clip(across * 0.5 + 0.5, 0, 1)[..., None]
     return ((1 - t) * lines[0][level] + t * lines[1][level]).astype(np.float32)
+
+
+def _without_prints(lines: list[NDArray[np.float32]], window: float) -> list[NDArray[np.float32]]:
+    """Where the two sides differ, take each back to its running median along the trunk; stripes, alike at both sides, stay."""
+    count = len(lines[0])
+    half = min(max(round(window / 2), 1), max(count // 2 - 1, 1))
+    differ = np.clip((np.abs(lines[0] - lines[1]).max(axis=1) - _LIKE) / _LIKE, 0, 1)[:, None]
+    out = []
+    for line in lines:
+        padded = np.pad(line, ((half, half), (0, 0)), mode="edge")
+        median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=0), axis=-1)
+        out.append((line * (1 - differ) + median * differ).astype(np.float32))
+    return out
 
 
 def _along(sums: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float32]:

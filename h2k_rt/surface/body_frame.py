@@ -16,6 +16,8 @@ _AT = {name: index for index, name in enumerate(JOINT_NAMES)}
 _EAR_TO_EAR, _EYES_TO_SHOULDERS, _SHOULDERS = 0.15, 0.21, 0.34
 #: A nose this far (in eye distances) beside the middle of the eyes belongs to a face seen from the side.
 _TURNED = 0.9
+#: Up to this much turned, both ears show from the front as from the back.
+_EARS_SHOW = 0.3
 #: Trunks with narrower shoulders than this (metres) are seen from the side.
 _NARROW = 0.2
 
@@ -27,6 +29,7 @@ class BodyFrame:
     Attributes:
         scale: pixels per metre at the person.
         eyes: (2,) px, the middle of the eyes; None where the face is not seen from the front.
+        ears: (K, 2) px, the ears if they stand at both sides of a face that is not turned, else empty.
         up, right: (2,) unit vectors of the head in the picture; ``right`` is the picture's right for an upright head.
         shoulders, hips: (2, 2) px, the picture's left one first; None where the trunk is not seen from the front.
         forearms: (K, 2, 2) px, segments elbow - wrist and wrist - fingers.
@@ -34,6 +37,7 @@ class BodyFrame:
 
     scale: float
     eyes: NDArray[np.float64] | None
+    ears: NDArray[np.float64]
     up: NDArray[np.float64]
     right: NDArray[np.float64]
     shoulders: NDArray[np.float64] | None
@@ -86,12 +90,15 @@ def find_body_frame(joints: NDArray[np.float64], present: NDArray[np.bool_]) -> 
     scale = float(np.median(lengths)) if len(lengths) == 3 else max(lengths)
     if scale <= 0:
         return None
-    face = _frontal_face(eyes, point("nose"))
+    turned = _turn(eyes, point("nose"))
+    face = turned < _TURNED
+    straight = turned < _EARS_SHOW and ears is not None and ears[0][0] < ears[1][0]
     trunk = hips is not None and float(np.linalg.norm(shoulders[1] - shoulders[0])) > _NARROW * scale and hips[0][0] < hips[1][0]
     right = _unit(eyes[1] - eyes[0]) if face and eyes is not None else np.array([1.0, 0.0])
     return BodyFrame(
         scale=scale,
         eyes=(eyes[0] + eyes[1]) / 2 if face and eyes is not None else None,
+        ears=np.array(ears) if straight else np.zeros((0, 2)),
         up=np.array([right[1], -right[0]]),
         right=right,
         shoulders=np.array(shoulders) if trunk else None,
@@ -100,12 +107,12 @@ def find_body_frame(joints: NDArray[np.float64], present: NDArray[np.bool_]) -> 
     )
 
 
-def _frontal_face(eyes: tuple[NDArray[np.float64], NDArray[np.float64]] | None, nose: NDArray[np.float64] | None) -> bool:
+def _turn(eyes: tuple[NDArray[np.float64], NDArray[np.float64]] | None, nose: NDArray[np.float64] | None) -> float:
+    """How far the nose lies beside the middle of the eyes, in eye distances; infinite without a face from the front."""
     if eyes is None or nose is None or eyes[0][0] >= eyes[1][0]:
-        return False
+        return float("inf")
     across = eyes[1] - eyes[0]
-    offset = float((nose - (eyes[0] + eyes[1]) / 2) @ across) / float(across @ across)
-    return abs(offset) < _TURNED
+    return abs(float((nose - (eyes[0] + eyes[1]) / 2) @ across)) / float(across @ across)
 
 
 def _forearms(joints: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
