@@ -54,19 +54,15 @@ def plan_strips(region: NDArray[np.bool_], strip_rows: int = STRIP_ROWS) -> Iter
             yield Strip(y0, y1, x0, x1, size)
 
 
-def person_region(low_mask: NDArray[np.float32], person: NDArray[np.uint8], method: Method, margin: int = 24) -> NDArray[np.bool_]:
-    """Where the trunk is worth running: (N, N) bool.
+def person_region(person: NDArray[np.uint8], margin: int = 24) -> NDArray[np.bool_]:
+    """Where the trunk is worth running, (N, N) bool: the mesh never leaves the person's mask by more than a few pixels.
 
     Args:
-        low_mask: (n, n) float32 probability of the low-resolution depth network.
         person: (N, N) uint8 mask of the person finder.
-        margin: canvas pixels added around both.
+        margin: canvas pixels added around it.
     """
-    likely = cv2.resize(
-        (low_mask > method.mask_threshold).astype(np.uint8), (method.size, method.size), interpolation=cv2.INTER_NEAREST
-    )
-    union = likely | (person > 127).astype(np.uint8)
-    return cv2.dilate(union, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)).astype(bool)
+    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    return cv2.dilate((person > 127).astype(np.uint8), kernel).astype(bool)
 
 
 def refine_depth(

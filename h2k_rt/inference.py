@@ -83,7 +83,7 @@ def run_networks(
             part_normals.append(engines[group.name].run({"crops": crop})["normals"])
     del crops
     with watch("fuse parts"):
-        region = None if person is None else person_region(low_mask, person, method)
+        region = None if person is None else person_region(person)
         normals = fuse_parts(
             part_normals,
             CROPS,
