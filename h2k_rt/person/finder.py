@@ -209,7 +209,7 @@ def plausible(body: Body) -> bool:
     sure = (body.confidence[_BODY] > 0.5) & (points >= 0).all(axis=1) & (points < SIDE).all(axis=1)
     if np.count_nonzero(sure) < 4:
         return False
-    near = cv2.dilate((body.logits > 0).astype(np.uint8), np.ones((7, 7), np.uint8))
+    near = cv2.dilate((body.mask > 0.5).astype(np.uint8), np.ones((7, 7), np.uint8))
     return bool(near[row[sure], column[sure]].mean() > 0.6)
 
 

