@@ -59,7 +59,7 @@ class Framing:
         if scale < 0.75:
             height, width = image.shape[:2]
             small = (max(1, round(width * scale)), max(1, round(height * scale)))
-            source = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+            source = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
             sx, sy = scale * width / small[0], scale * height / small[1]
         else:
             sx = sy = scale
@@ -138,7 +138,7 @@ def _standing_height(mask: NDArray[np.uint8], joints: NDArray[np.float64], botto
     reach = max(float(np.ptp(joints[head, 0])), 0.06 * fallback) / 2
     columns = slice(max(0, int(middle[0] - reach)), max(1, int(np.ceil(middle[0] + reach))))
     # From the face upwards to the first row without the person: hands held higher, beside or above, do not count.
-    above = (mask[: max(1, int(middle[1])), columns] > 127).any(1)[::-1]
+    above = np.flip((mask[: max(1, int(middle[1])), columns] > 127).any(axis=1), 0)
     rows = int(np.argmin(above)) if not above.all() else len(above)
     standing = bottom - (middle[1] - rows)
     upright = _body_height(joints)

@@ -39,7 +39,7 @@ def window_weight(
     k = np.arange(taps) - taps // 2
     kernel = np.exp(-0.5 * (k / sigma) ** 2)
     kernel /= kernel.sum()
-    return cv2.sepFilter2D(window, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.sepFilter2D(window, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def fuse_parts(
