@@ -111,6 +111,19 @@ class Bundle:
             self._verified[entry.file] = self._checked(entry)
         return self._verified[entry.file]
 
+    def weights(self) -> Path | bytes | None:
+        """The PyTorch weights (.safetensors), where the bundle holds them: a path, or bytes out of a .zip. Checked like a graph.
+
+        Raises:
+            BundleError: the file is missing or has changed.
+        """
+        entry = self.description.weights
+        if entry is None:
+            return None
+        if entry.file not in self._verified:
+            self._verified[entry.file] = self._checked(entry)
+        return self._verified[entry.file]
+
     def sha256(self, name: str, precision: str = "fp32") -> str:
         """Digest of the ONNX file, lower-case hexadecimal."""
         return self._entry(name, precision).sha256
@@ -128,6 +141,7 @@ class Bundle:
         for name, network in self.networks.items():
             for precision in network.files:
                 self.network(name, precision)
+        self.weights()
 
     def settings(self) -> Method:
         """The method's constants, with those that this bundle states."""
@@ -148,6 +162,8 @@ class Bundle:
                 raise BundleError(
                     f"file {entry.file} of bundle {self.location} has changed since it was made; download or export it again"
                 )
+            if not entry.file.endswith(".onnx"):
+                return result
             try:
                 outside = external_tensors(data)
             except NotOnnx as error:

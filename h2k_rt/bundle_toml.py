@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping
@@ -34,17 +33,18 @@ _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """One ONNX file.
+    """One file of a bundle.
 
     Attributes:
         size: bytes.
-        error: worst difference when it was exported, as a share of the output's range: of FP32 from PyTorch, of FP16 from FP32.
+        error: for a graph, the worst difference when it was exported, as a share of the output's range: of FP32 from
+            PyTorch, of FP16 from FP32.
     """
 
     file: str
     sha256: str
     size: int
-    error: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Description:
     trained_on: str
     constants: Mapping[str, float | tuple[float, ...]]
     networks: Mapping[str, Network]
+    weights: NetworkFile | None = None
 
 
 def parse_description(data: bytes, where: str) -> Description:
@@ -98,7 +99,7 @@ def parse_description(data: bytes, where: str) -> Description:
     """
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise BundleError(f"{where}: model.toml is not TOML: {str(error).splitlines()[0]}") from error
     return _Reader(where).description(table)
 
@@ -117,7 +118,7 @@ class _Reader:
             hint = "update h2k-rt" if version > FORMAT else "export the bundle again"
             self._fail("format", f"version {version} cannot be read, this h2k-rt reads {FORMAT}; {hint}")
         needed = {"format", "name", "method", "width", "licence", "trained_on", "networks"}
-        self._keys(table, "", needed, {"constants"})
+        self._keys(table, "", needed, {"constants", "weights"})
         if table["method"] not in METHODS:
             self._fail("method", f"{table['method']!r} is not known; known: {', '.join(METHODS)}")
         networks = self._table(table, "networks")
@@ -136,6 +137,7 @@ class _Reader:
             self._text(table["trained_on"], "trained_on"),
             self._constants(self._table(table, "constants") if "constants" in table else {}),
             {n: self._network(n, self._table(networks, n, f"networks.{n}")) for n in NETWORKS},
+            self._file(self._table(table, "weights"), "weights", ".safetensors") if "weights" in table else None,
         )
 
     def _constants(self, table: dict[str, Any]) -> dict[str, float | tuple[float, ...]]:
@@ -188,21 +190,21 @@ class _Reader:
         self._keys(sizes, f"{at}.free.", free, set())
         return CheckInput("waves", parsed, {d: self._sizes([n], f"{at}.free.{d}", 1)[0] for d, n in sizes.items()})
 
-    def _file(self, table: dict[str, Any], at: str) -> NetworkFile:
-        self._keys(table, f"{at}.", {"file", "sha256", "size", "error"}, set())
+    def _file(self, table: dict[str, Any], at: str, suffix: str = ".onnx") -> NetworkFile:
+        self._keys(table, f"{at}.", {"file", "sha256", "size"} | ({"error"} if suffix == ".onnx" else set()), set())
         name = self._text(table["file"], f"{at}.file")
         path = PurePosixPath(name)
         if path.is_absolute() or "\\" in name or ":" in name or "\0" in name or ".." in path.parts or str(path) != name:
             self._fail(f"{at}.file", f"{name!r} is not a plain path inside the bundle")
-        if path.suffix != ".onnx":
-            self._fail(f"{at}.file", f"{name!r} is not an .onnx file")
+        if path.suffix != suffix:
+            self._fail(f"{at}.file", f"{name!r} is not a {suffix} file")
         digest = self._text(table["sha256"], f"{at}.sha256")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             self._fail(f"{at}.sha256", "it must be 64 lower-case hexadecimal digits")
         size = self._sizes([table["size"]], f"{at}.size", 1)[0]
         if size > MAX_FILE:
             self._fail(f"{at}.size", f"{size} bytes is more than a network may have ({MAX_FILE})")
-        return NetworkFile(name, digest, size, self._number(table["error"], f"{at}.error"))
+        return NetworkFile(name, digest, size, self._number(table.get("error", 0.0), f"{at}.error"))
 
     def _shapes(self, table: dict[str, Any], at: str) -> dict[str, Shape]:
         if not table:
@@ -226,7 +228,7 @@ class _Reader:
 
     def _number(self, value: Any, at: str) -> float:
         # Beyond 1e30 nothing is meant; a whole number of TOML may even be too large for a float.
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or abs(value) > 1e30:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) > 1e30:
             self._fail(at, "it must be a finite number")
         return float(value)
 

@@ -37,7 +37,7 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """What really executes it, for example "onnxruntime CPUExecutionProvider"."""
+        """What really executes it, for example "onnxruntime 1.31.1 CPUExecutionProvider"."""
         ...
 
     @property

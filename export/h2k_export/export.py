@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from h2k_export.parity import Difference
+    from h2k_export.weights import Weights
     from h2k_rt.networks import HumanNet
 
 Progress = Callable[[int, int, str], None]
@@ -57,7 +58,7 @@ class ExportReport:
 
 
 def export_bundle(
-    weights: str | os.PathLike[str] | HumanNet | Mapping[str, Any],
+    weights: Weights,
     out: str | os.PathLike[str],
     *,
     name: str,
@@ -67,13 +68,14 @@ def export_bundle(
     precision: str = "both",
     store_fp16: bool = False,
     constants: Mapping[str, float | tuple[float, ...]] | None = None,
+    keep_weights: bool = False,
     progress: Progress | None = None,
     replace: bool = False,
 ) -> ExportReport:
     """Export weights as a model bundle.
 
     Args:
-        weights: a .safetensors file, a state dict with the published key names, or networks.
+        weights: a .safetensors file or its content, a state dict with the published key names, or networks.
         out: the bundle to make: a folder, or a .zip. It appears whole or not at all.
         name: the bundle's name.
         licence: licence of the weights, for the bundle's description.
@@ -82,6 +84,7 @@ def export_bundle(
         precision: "fp32", "fp16" or "both".
         store_fp16: store the weights of the FP32 graphs as FP16, half the size; they are rounded.
         constants: constants of the method that differ for these weights (``bundle.CONSTANTS``).
+        keep_weights: put ``weights.safetensors`` into the bundle, for training on and for the PyTorch engine.
         progress: called with (networks done, all, what is done now).
         replace: replace the bundle ``out``.
 
@@ -113,15 +116,14 @@ def export_bundle(
         for done, (network, module) in enumerate(exported_modules(net).items()):
             say(done, len(GRAPHS), network)
             files = _export_network(module, GRAPHS[network], _PRECISIONS[precision], store_fp16)
-            table = _network_table(GRAPHS[network])
+            entry = _network_table(GRAPHS[network])
             for row, data in files:
                 file = f"{network}.onnx" if row.precision == "fp32" else f"{network}.{row.precision}.onnx"
                 write_file(folder / file, data)
-                digest = hashlib.sha256(data).hexdigest()
-                table[row.precision] = {"file": file, "sha256": digest, "size": len(data), "error": float(f"{row.error:.1e}")}
+                entry[row.precision] = {**_entry(file, data), "error": float(f"{row.error:.1e}")}
                 rows.append(row)
-            networks[network] = table
-        table = {
+            networks[network] = entry
+        table: dict[str, Any] = {
             "format": FORMAT,
             "name": name,
             "method": "2k2k",
@@ -131,9 +133,23 @@ def export_bundle(
         }
         if constants:
             table["constants"] = {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(constants.items())}
+        if keep_weights:
+            data = _safetensors(net)
+            write_file(folder / "weights.safetensors", data)
+            table["weights"] = _entry("weights.safetensors", data)
         write_file(folder / "model.toml", toml_text({**table, "networks": networks}).encode())
     say(len(GRAPHS), len(GRAPHS), "done")
     return ExportReport(Bundle.open(Path(out)).location, tuple(rows))
+
+
+def _entry(file: str, data: bytes) -> dict[str, Any]:
+    return {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def _safetensors(net: HumanNet) -> bytes:
+    from safetensors.torch import save
+
+    return save({key: value.contiguous() for key, value in net.state_dict().items()})
 
 
 def _network_table(spec: GraphSpec) -> dict[str, Any]:

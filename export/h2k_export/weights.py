@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from h2k_export.errors import missing
 from h2k_rt.errors import CheckpointError
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
     from h2k_rt.networks import HumanNet
 
+    #: A .safetensors file or its content, a state dict (tensors or NumPy arrays; the published key names), or networks.
+    Weights: TypeAlias = str | os.PathLike[str] | bytes | HumanNet | Mapping[str, Any]
+
 #: The entry whose first dimension is the number of base channels: 64 at width 1.
 _WIDTH_KEY = "img2normal_face.Conv1.conv.0.weight"
 
 
-def load_human_net(weights: str | os.PathLike[str] | HumanNet | Mapping[str, Any], width: float | None = None) -> HumanNet:
+def load_human_net(weights: Weights, width: float | None = None) -> HumanNet:
     """Networks in evaluation mode.
 
     Args:
-        weights: a .safetensors file, a state dict (tensors or NumPy arrays; the published key names), or networks.
+        weights: a .safetensors file or its content, a state dict (tensors or NumPy arrays; the published key names), or
+            networks.
         width: what the weights must be; None reads it off them.
 
     Raises:
@@ -39,27 +43,29 @@ def load_human_net(weights: str | os.PathLike[str] | HumanNet | Mapping[str, Any
         return weights.eval()
     if isinstance(weights, Mapping):
         return net_of_state(weights, "the state dict", width)
-    path = Path(weights)
-    return net_of_state(read_safetensors(path), str(path), width)
+    if isinstance(weights, bytes):
+        return net_of_state(read_safetensors(weights), "the bundle's weights", width)
+    return net_of_state(read_safetensors(Path(weights)), str(weights), width)
 
 
-def read_safetensors(path: Path) -> dict[str, Any]:
-    """State dict of a .safetensors file.
+def read_safetensors(source: Path | bytes) -> dict[str, Any]:
+    """State dict of a .safetensors file or its content.
 
     Raises:
         CheckpointError: it is not there or not sound.
     """
     try:
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load, load_file
     except ImportError as error:
         raise missing(error) from error
-    if not path.is_file():
-        raise CheckpointError(f"there are no weights at {path}")
+    if isinstance(source, Path) and not source.is_file():
+        raise CheckpointError(f"there are no weights at {source}")
     try:
-        return load_file(path)
+        return load(source) if isinstance(source, bytes) else load_file(source)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a sound .safetensors file: {error}") from error
+        what = source if isinstance(source, Path) else "the bundle's weights file"
+        raise CheckpointError(f"{what} is not a sound .safetensors file: {error}") from error
 
 
 def net_of_state(state: Mapping[str, Any], where: str, width: float | None = None) -> HumanNet:
@@ -98,6 +104,8 @@ def net_of_state(state: Mapping[str, Any], where: str, width: float | None = Non
     tensors = {}
     for key, want in expected.items():
         value = torch.as_tensor(state[key])
+        if value.numel() == want.numel() == 1:
+            value = value.reshape(want.shape)  # some writers give single numbers one dimension
         if value.shape != want.shape:
             raise CheckpointError(f"{where}: {key} has shape {tuple(value.shape)} instead of {tuple(want.shape)}")
         if value.dtype.is_floating_point != want.dtype.is_floating_point:
@@ -111,9 +119,7 @@ def net_of_state(state: Mapping[str, Any], where: str, width: float | None = Non
     return net.eval().requires_grad_(False)
 
 
-def torch_engines(
-    weights: str | os.PathLike[str] | HumanNet | Mapping[str, Any], *, device: str = "cpu", fold: bool = False
-) -> dict[str, TorchEngine]:
+def torch_engines(weights: Weights, *, device: str = "cpu", fold: bool = False) -> dict[str, TorchEngine]:
     """All eight networks on PyTorch, with the tensor names and meanings of the exported graphs: the reference.
 
     Args:
