@@ -114,3 +114,50 @@ def test_lift_equals_published_renderer(load_vectors):
     small = Method(size=size, depth_unit_px=METHOD.depth_unit_px, erosion=3)
     points, _ = lift((depth * 32).astype(np.float32), small)
     np.testing.assert_allclose(points, data["pers2pc_xyz"], atol=1e-5)
+
+
+def test_depth_of_four_and_more_is_clipped_or_wraps() -> None:
+    depth = np.array([[0.0, 1.0, 3.9999, 4.0, 4.5, 6.0]], np.float32)
+    assert depth_to_png(depth).tolist() == [[0, 16384, 65534, 65535, 65535, 65535]]
+    assert depth_to_png(depth, "wrap").tolist() == [[0, 16384, 65534, 0, 8192, 32768]]
+    np.testing.assert_allclose(png_to_depth(depth_to_png(depth[:, :3])), depth[:, :3], atol=1 / 16384)
+
+
+def test_distance_and_depth_are_inverse() -> None:
+    depth = np.linspace(0.5, 3.9, 50).astype(np.float32)
+    np.testing.assert_allclose(nu_from_distance(distance_from_nu(depth)), depth, atol=1e-5)
+    assert distance_from_nu(np.float32(2.0)) == pytest.approx(1.0, abs=1e-6)  # the plane through the origin
+
+
+def test_decoding_undoes_encoding() -> None:
+    depth = (2 + 0.02 * np.sin(np.arange(40) / 5)[:, None] * np.cos(np.arange(40) / 7)).astype(np.float32)
+    gradient = slopes(normal_from_depth(depth))
+    np.testing.assert_allclose(gradient[0, :, :-1], depth[:, :-1] - depth[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(gradient[1, 1:], depth[:-1] - depth[1:], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(decode_normals(normal_from_depth(depth)), axis=0), 1, atol=1e-5)
+    assert (decode_normals(np.zeros((3, 2, 2), np.float32))[2] == 1).all()
+
+
+def test_true_normals_of_a_tilted_plane() -> None:
+    """A front that falls away to the right by 45 degrees looks half to the right, half to the camera, at any resolution."""
+    for size in (64, 256):
+        fall = np.arange(size) * METHOD.size / size / METHOD.depth_unit_px  # as many pixels deep as to the side
+        depth = np.broadcast_to((1 + fall).astype(np.float32), (size, size))
+        front = camera_normals(normal_from_depth(depth))[5, 5]
+        np.testing.assert_allclose(front, (np.sqrt(0.5), 0, np.sqrt(0.5)), atol=1e-3)
+        np.testing.assert_allclose(camera_normals(normal_from_depth(depth), back=True)[5, 5], -front, atol=1e-6)
+
+
+def test_plain_cloud_keeps_the_whole_back_and_exact_depth() -> None:
+    front, back = bulge(128)
+    palette = np.random.default_rng(0).integers(0, 255, (2, 128, 128, 3)).astype(np.uint8)
+    cloud = point_cloud(front, back, palette[0], back_rgb=palette[1])
+    count = int((front > 0).sum())
+    assert len(cloud.vertices) == 2 * count and len(cloud.faces) == 0
+    np.testing.assert_array_equal(cloud.colors[:count], palette[0][front > 0])
+    np.testing.assert_array_equal(cloud.colors[count:], palette[1][front > 0])
+    away = np.linalg.norm(cloud.vertices - (0, 0, 1), axis=1)
+    np.testing.assert_allclose(away[:count], distance_from_nu(front[front > 0]), atol=1e-6)
+    towards = np.einsum("ij,ij->i", cloud.normals, np.array([0, 0, 1]) - cloud.vertices)
+    assert (towards[:count] > 0).all() and (towards[count:] < 0).all()
+    np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-4)

@@ -10,9 +10,9 @@ from h2k_rt.surface.back_colour import back_colours
 from h2k_rt.surface.fill import bounding_box, nearest_known
 
 #: Pixels (of a 2048 canvas) along the silhouette whose colour is mixed with the background's.
-_MIXED_PX = 2
+_MIXED_PX = 3
 #: From so far inside a colour is brought outwards; a limb that is thinner keeps its own colours.
-_REACH_PX = 5.0
+_REACH_PX = 6.0
 
 
 def canvas_colours(
@@ -41,7 +41,7 @@ def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
     """
     if not mask.any():
         return rgb.copy()
-    mixed = max(round(_MIXED_PX * mask.shape[0] / 2048), 1)
+    mixed = max(round(_MIXED_PX * mask.shape[0] / 2048), 2)
     window = bounding_box(mask, margin=1)
     inside = mask[window]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * mixed + 1, 2 * mixed + 1))
