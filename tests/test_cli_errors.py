@@ -20,7 +20,7 @@ from PIL import Image
 import h2k_rt.photo
 from h2k_rt.cli.batch import Job, output_stems
 from h2k_rt.cli.common import EXIT_CODES
-from h2k_rt.errors import H2KError
+from h2k_rt.errors import H2KError, PhotoError
 
 
 @pytest.fixture
@@ -105,6 +105,19 @@ def test_failures_as_json(cli: Cli, tmp_path: Path) -> None:
         ("tiny.png", "PhotoError", 3),
     ]
     assert run.code == 3
+
+
+def test_json_is_alone_on_stdout(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native libraries write there past Python."""
+
+    def chatter(path: Path) -> None:
+        os.write(1, b"[WARNING] from a library\n")
+        raise PhotoError(f"{path}: bad")
+
+    monkeypatch.setattr(h2k_rt.photo, "load_photo", chatter)
+    run = cli("infer", "a.png", "--json")
+    assert json.loads(run.out)["failures"][0]["message"] == "a.png: bad"
+    assert run.err == "[WARNING] from a library\nerror: a.png: bad\n"
 
 
 def test_a_line_break_in_a_file_name_stays_in_one_line(cli: Cli, tmp_path: Path) -> None:

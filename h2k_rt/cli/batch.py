@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from h2k_rt.cli.common import exit_code, sentence, show, tell
+from h2k_rt.cli.common import exit_code, sentence, show, stdout_for_results, tell
 from h2k_rt.cli.progress import BatchProgress
 from h2k_rt.cli.results import Batch, Failure, Result, tell_json, tell_results
 from h2k_rt.errors import BundleError, EngineError, OutputError
@@ -107,7 +107,7 @@ def run_batch(jobs: Sequence[Job], settings: Settings, *, as_json: bool = False,
 
         return Reconstructor(settings.model, settings.engine, threads=settings.threads, parity=settings.parity)
 
-    with BatchProgress(len(jobs)) as progress, _removing_empty(batch.made):
+    with stdout_for_results(), BatchProgress(len(jobs)) as progress, _removing_empty(batch.made):
         for job in jobs:
             progress.photo(job.photo.name)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -50,6 +51,20 @@ def show(error: Exception, debug: bool, message: str | None = None) -> None:
     if debug:
         traceback.print_exception(error)
     tell(f"error: {message or sentence(error)}", error=True)
+
+
+@contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """While libraries work, what they print to stdout (Open3D's warnings, from C++) goes to stderr: stdout may be read as JSON."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 @contextmanager
