@@ -76,7 +76,7 @@ def render_views(
     """
     if len(mesh.vertices) == 0:
         raise ValueError("a mesh without vertices cannot be drawn")
-    low, high = (np.array([reduce(column) for column in mesh.vertices.T], np.float32) for reduce in (np.min, np.max))
+    low, high = mesh.bounds()
     middle = ((low + high) / 2).astype(np.float32)
     width, height = (size, size) if isinstance(size, int) else size
     across = 2 * max(float(np.abs(_project(mesh.vertices - middle, _axes(yaw)[0])).max()) for yaw in yaws)

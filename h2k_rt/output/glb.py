@@ -65,8 +65,8 @@ def _document(
             accessor["normalized"] = True
         accessors.append(accessor)
         offset += _padded(array.nbytes)
-    accessors[0]["min"] = [float(v) for v in mesh.vertices.min(axis=0)]
-    accessors[0]["max"] = [float(v) for v in mesh.vertices.max(axis=0)]
+    low, high = mesh.bounds()
+    accessors[0]["min"], accessors[0]["max"] = low.tolist(), high.tolist()
     primitive: dict[str, Any] = {
         "attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2},
         "material": 0,

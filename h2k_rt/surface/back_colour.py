@@ -87,10 +87,10 @@ def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
         for a in (fill.color, fill.alpha, fill.grain, fill.detail)
     )
     coarse = cv2.GaussianBlur(target, (0, 0), 2.5 * factor)
-    away = np.abs(coarse - color).max(axis=2)
+    away = np.maximum.reduce(cv2.split(cv2.absdiff(coarse, color)))  # far faster than a maximum along the last axis
     alike = cv2.erode(np.clip(1 - away / _DETAIL_REACH, 0, 1), np.ones((4 * factor + 1,) * 2, np.uint8))
     alike = alike * keep * np.float32(_DETAIL_SHARE)
-    detail = np.clip((target - coarse).mean(axis=2), -_DETAIL_LIMIT, _DETAIL_LIMIT) * alike
+    detail = np.clip(cv2.transform(target - coarse, np.full((1, 3), 1 / 3)), -_DETAIL_LIMIT, _DETAIL_LIMIT) * alike
     filled = color + (detail + grain)[..., None]
     mixed = target + (filled - target) * alpha[..., None]
     out[big] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -39,7 +39,9 @@ class Placement:
 
     def apply(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """(P, 3) scan frame -> metres."""
-        return (np.asarray(points, np.float64) * self.scale + np.array(self.translation)).astype(np.float32)
+        out = np.multiply(points, np.float32(self.scale), dtype=np.float32)
+        out += np.array(self.translation, np.float32)
+        return out
 
     def invert(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """(P, 3) metres -> scan frame."""
@@ -70,7 +72,7 @@ def place(mesh: Mesh, height: float = DEFAULT_HEIGHT, scale: float | None = None
     """
     if mesh.vertices.shape[0] == 0:
         raise ValueError("an empty mesh cannot be placed")
-    low, high = mesh.vertices.min(axis=0).astype(np.float64), mesh.vertices.max(axis=0).astype(np.float64)
+    low, high = mesh.bounds()
     extent = float(high[1] - low[1])
     factor = scale if scale is not None else (height / extent if extent > 0 else math.nan)
     if not (factor > 0 and math.isfinite(factor)):
