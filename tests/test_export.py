@@ -30,7 +30,7 @@ from h2k_export.wrappers import exported_modules  # noqa: E402
 
 from h2k_rt.bundle import NETWORKS, Bundle  # noqa: E402
 from h2k_rt.errors import CheckpointError, OutputError  # noqa: E402
-from h2k_rt.networks import HumanNet  # noqa: E402
+from h2k_rt.networks import HumanNet, NormalNet  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,25 @@ def test_rule_weights_are_those_of_the_vectors(vectors_dir: Path, load_vectors: 
     with torch.device("meta"):
         shapes = {k: tuple(v.shape) for k, v in HumanNet(1.0).state_dict().items()}
     assert list(shapes.items()) == [(k, v.shape) for k, v in state.items()]
+
+
+@pytest.mark.parity
+def test_graphs_give_the_published_numbers(load_vectors: Callable, vector_set: dict) -> None:
+    """A part network of the published size, as an ONNX graph, against the published implementation's output."""
+    net = NormalNet(6, 64).eval()
+    rule = {
+        k: oracle_rules.rule_tensor(f"img2normal_shoe.{k}", tuple(v.shape), vector_set["weight_suffix"])
+        for k, v in net.state_dict().items()
+    }
+    net.load_state_dict({k: torch.as_tensor(v) for k, v in rule.items()})
+    spec = GraphSpec("shoe", {"crops": (1, 6, 176, 128)}, {"normals": (1, 6, 176, 128)}, {"crops": (-1.0, 1.0)})
+    model = to_onnx(fold_batch_norms(net), spec)
+    v, part = vector_set["wave_offset"], 4
+    crops = np.concatenate([oracle_rules.wave(3, 176, 128, part, v), oracle_rules.unit(3, 176, 128, part + 0.5, v)])[None]
+    want = load_vectors("nets_full")["part_shoe_stride4"]
+    for graph, tolerance in ((model, 2e-4), (to_half(model, spec), 1e-2)):
+        normals = OnnxRuntimeEngine(graph.SerializeToString(), name="shoe", threads=2).run({"crops": crops})["normals"]
+        assert np.abs(normals[0, :, ::4, ::4] - want).max() < tolerance
 
 
 @pytest.mark.parametrize("name", NETWORKS)
