@@ -24,7 +24,7 @@ METHODS = ("2k2k",)
 NETWORKS = ("low_normal", "face", "upper", "arm", "leg", "shoe", "low_depth", "high_depth")
 PRECISIONS = ("fp32", "fp16")
 #: Fields of ``constants.Method`` that a bundle may state, with how many numbers each has (1: a plain number).
-CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1}
+CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1}
 
 Shape = tuple[int | str, ...]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -111,6 +111,9 @@ class Method:
     """Low mask probability above which a pixel is person (SPEC 4.2)."""
     colour_factors: tuple[float, float, float] = (0.85, 0.85, 0.85)
     """Brightness, contrast, saturation, applied in this order (SPEC 1, quirk Q1)."""
+    background_value: float | None = None
+    """What stands for the background in the normalised picture. None: black under the colour factors, as published (SPEC 1).
+    A value outside of -1..1 lets networks tell black clothes from it; they must have been trained with the same."""
     normal_z: float = 1.0 / 255.0
     """The z of a normal before normalisation, at every resolution (SPEC 8)."""
     normal_min_depth: float = 0.2

@@ -49,6 +49,28 @@ def normalise(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.take(table, rgb)
 
 
+def prepare_picture(
+    rgb: NDArray[np.uint8], mask: NDArray[np.uint8], factors: tuple[float, float, float], background: float | None
+) -> NDArray[np.float32]:
+    """The networks' picture of a canvas: cut out, colour-factored, normalised (SPEC 1, steps 4 to 6).
+
+    Args:
+        rgb: (N, N, 3) uint8 sRGB; mask: (N, N) uint8, 255 = person.
+        background: value of the background in all channels, laid under the soft edge of the mask; None: as published.
+
+    Returns:
+        (N, N, 3) float32.
+    """
+    picture = normalise(apply_colour_factors(cut_out(rgb, mask), factors))
+    if background is not None:
+        alpha = mask.astype(np.float32)[..., None]
+        alpha *= np.float32(1 / 255)
+        picture -= np.float32(background)
+        picture *= alpha
+        picture += np.float32(background)
+    return picture
+
+
 def low_picture(picture: NDArray[np.float32], low_size: int) -> NDArray[np.float32]:
     """Bilinear reduction without anti-aliasing: (N, N, 3) float32 -> (1, 3, n, n) float32 (SPEC 1, step 7).
 

@@ -23,7 +23,7 @@ from h2k_rt.joints import normalise_published, pad_joints
 from h2k_rt.parts import PartTransforms, fit_parts, fit_parts_published
 from h2k_rt.person import Person, PersonFinder
 from h2k_rt.photo import Photo
-from h2k_rt.picture import apply_colour_factors, cut_out, hard_mask, normalise
+from h2k_rt.picture import hard_mask, prepare_picture
 from h2k_rt.stopwatch import Stopwatch
 from h2k_rt.surface.build import MeshKind, Surface, make_surface
 from h2k_rt.surface.mesh import Mesh
@@ -166,7 +166,7 @@ class Reconstructor:
         with watch("frame"):
             canvas = self._frame(photo, subject.joints, subject.mask)
             shown = hard_mask(canvas.mask) if self.parity else canvas.mask
-            picture = normalise(apply_colour_factors(cut_out(canvas.rgb, shown), self.method.colour_factors))
+            picture = prepare_picture(canvas.rgb, shown, self.method.colour_factors, self.method.background_value)
         maps = run_networks(
             self.engines,
             picture,
