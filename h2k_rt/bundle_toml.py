@@ -25,6 +25,7 @@ NETWORKS = ("low_normal", "face", "upper", "arm", "leg", "shoe", "low_depth", "h
 PRECISIONS = ("fp32", "fp16")
 #: Fields of ``constants.Method`` that a bundle may state, with how many numbers each has (1: a plain number).
 CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1}
+SIGNED_CONSTANTS = {"background_value"}
 
 Shape = tuple[int | str, ...]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -149,7 +150,7 @@ class _Reader:
             if not isinstance(numbers, list) or len(numbers) != count:
                 self._fail(f"constants.{key}", f"it must be {count} numbers")
             parsed = tuple(self._number(n, f"constants.{key}") for n in numbers)
-            if min(parsed) <= 0:
+            if key not in SIGNED_CONSTANTS and min(parsed) <= 0:
                 self._fail(f"constants.{key}", "it must be positive")
             constants[key] = parsed if count > 1 else parsed[0]
         return constants
