@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from h2k_export.parity import check_against, compare, random_input, structured_i
 from h2k_export.specs import GRAPHS, GraphSpec  # noqa: E402
 from h2k_export.weights import load_human_net  # noqa: E402
 from h2k_export.wrappers import exported_modules  # noqa: E402
+from h2k_export.write_bundle import new_bundle  # noqa: E402
 
 from h2k_rt.bundle import NETWORKS, Bundle  # noqa: E402
-from h2k_rt.errors import CheckpointError, OutputError  # noqa: E402
+from h2k_rt.errors import BundleError, CheckpointError, OutputError  # noqa: E402
 from h2k_rt.networks import HumanNet, NormalNet  # noqa: E402
 
 
@@ -236,6 +238,25 @@ def test_weights_stored_in_16_bits(net: torch.nn.Module) -> None:
     assert _export_network(module, spec, ("fp32",), True)[0][1] == data
 
 
+def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for out in (tmp_path / "bundle", tmp_path / "bundle.zip"):
+        for licence in ("first", "second"):
+            with new_bundle(out, replace=True) as folder:
+                shutil.copytree(tiny_bundle(), folder, dirs_exist_ok=True)
+                text = (folder / "model.toml").read_text()
+                (folder / "model.toml").write_text(text.replace("CC BY-NC", licence))
+            assert Bundle.open(out).licence.startswith(licence)
+        before = Bundle.open(out).network("face")
+        with pytest.raises(BundleError, match="it was not kept"), new_bundle(out, replace=True) as folder:
+            (folder / "model.toml").write_text("format = 1")
+        assert Bundle.open(out).network("face") == before
+    packed = (tmp_path / "bundle.zip").read_bytes()
+    with new_bundle(tmp_path / "again.zip", replace=False) as folder:
+        shutil.copytree(tmp_path / "bundle", folder, dirs_exist_ok=True)
+    assert (tmp_path / "again.zip").read_bytes() == packed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.zip", "bundle", "bundle.zip"]
+
+
 def test_weights_too_large_for_16_bits_are_refused(net: torch.nn.Module) -> None:
     module = fold_batch_norms(net.part_net("shoe"))
     with torch.no_grad():
@@ -253,8 +274,11 @@ def test_export_leaves_everything_or_nothing(tmp_path: Path, net: torch.nn.Modul
     (tmp_path / "mine" / "note.txt").write_text("keep me")
     with pytest.raises(OutputError, match="exists already"):
         export_bundle(net, tmp_path / "mine", **words)
-    with pytest.raises(OutputError, match="is not a model bundle"):
+    with pytest.raises(OutputError, match=r"is not replaced: it holds note\.txt"):
         export_bundle(net, tmp_path / "mine", replace=True, **words)
+    (tmp_path / "mine.zip").write_text("keep me too")
+    with pytest.raises(OutputError, match="is not replaced"):
+        export_bundle(net, tmp_path / "mine.zip", replace=True, **words)
 
     def stop(done: int, total: int, what: str) -> None:
         if done == 1:
@@ -265,5 +289,5 @@ def test_export_leaves_everything_or_nothing(tmp_path: Path, net: torch.nn.Modul
     with pytest.raises(CheckpointError, match=r"width 0\.0625, not 1"):
         export_bundle(tiny_state(), tmp_path / "other", width=1.0, **words)
     assert list((tmp_path / "new").iterdir()) == []
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "new"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "mine.zip", "new"]
     assert (tmp_path / "mine" / "note.txt").read_text() == "keep me"

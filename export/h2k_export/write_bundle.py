@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from h2k_rt.bundle import Bundle
+from h2k_rt.bundle_files import open_files
 from h2k_rt.errors import BundleError, OutputError
 
 
@@ -52,8 +53,8 @@ def new_bundle(out: Path, *, replace: bool) -> Iterator[Path]:
     """
     if out.exists() and not replace:
         raise OutputError(f"{out} exists already; choose another name, or replace it with --replace")
-    if out.is_dir() and any(out.iterdir()) and not (out / "model.toml").is_file():
-        raise OutputError(f"{out} exists and is not a model bundle; it is not replaced")
+    if out.exists():
+        _may_be_replaced(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -84,6 +85,20 @@ def new_bundle(out: Path, *, replace: bool) -> Iterator[Path]:
         raise BundleError(f"the new bundle is not sound, it was not kept: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _may_be_replaced(out: Path) -> None:
+    """Raise OutputError where ``out`` holds anything but a bundle: that may be somebody's only copy."""
+    if out.is_dir():
+        other = sorted(p.name for p in out.iterdir() if p.is_dir() or p.suffix not in (".onnx", ".toml", ".safetensors"))
+        if other:
+            raise OutputError(f"{out} is not replaced: it holds {other[0]}, which is no part of a model bundle")
+        if not any(out.iterdir()):
+            return
+    try:
+        open_files(out).description()
+    except BundleError as error:
+        raise OutputError(f"{out} is not replaced: {error}") from error
 
 
 def _zip(folder: Path, target: Path) -> None:
