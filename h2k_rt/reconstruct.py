@@ -9,14 +9,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from h2k_engines import Engine
+from h2k_engines import Engine, EngineFailure
 from numpy.typing import NDArray
 
 from h2k_rt.bundle import Bundle
 from h2k_rt.camera import PhotoCamera, photo_camera
 from h2k_rt.constants import PUBLISHED_WORLD_SCALE, Method
 from h2k_rt.engines import open_engines
-from h2k_rt.errors import MaskError
+from h2k_rt.errors import EngineError, MaskError
 from h2k_rt.framing import Framing, frame_person, pad_framing, pad_square
 from h2k_rt.inference import CanvasMaps, run_networks
 from h2k_rt.joints import normalise_published, pad_joints
@@ -107,7 +107,8 @@ class Reconstructor:
 
     Args:
         model: name of a bundle that is installed, or path of one (folder or .zip).
-        engine: "auto" and "cpu" are ONNX Runtime on the CPU; "torch" is PyTorch, the reference (the bundle must hold weights).
+        engine: "auto" and "onnxruntime" are ONNX Runtime on the CPU; "torch" is PyTorch (the bundle must hold weights).
+        device: where they run; "auto" and "cpu" are the CPU.
         threads: cores to use; None: all.
         parity: reproduce the published program, defects included, for comparison.
         engines: networks to use in place of the bundle's, by name.
@@ -119,8 +120,9 @@ class Reconstructor:
     def __init__(
         self,
         model: str | Path = "small",
-        engine: Literal["auto", "cpu", "torch"] = "auto",
+        engine: Literal["auto", "onnxruntime", "torch"] = "auto",
         *,
+        device: Literal["auto", "cpu"] = "auto",
         threads: int | None = None,
         parity: bool = False,
         engines: Mapping[str, Engine] | None = None,
@@ -131,7 +133,7 @@ class Reconstructor:
             self.method = replace(self.method, world_scale=PUBLISHED_WORLD_SCALE)
         self.parity = parity
         self.threads = threads
-        self.engines = dict(engines or open_engines(self.bundle, engine, threads))
+        self.engines = dict(engines or open_engines(self.bundle, engine, threads, device))
         self.finder = PersonFinder(threads)
 
     def reconstruct(
@@ -167,15 +169,18 @@ class Reconstructor:
             canvas = self._frame(photo, subject.joints, subject.mask)
             shown = hard_mask(canvas.mask) if self.parity else canvas.mask
             picture = prepare_picture(canvas.rgb, shown, self.method.colour_factors, self.method.background_value)
-        maps = run_networks(
-            self.engines,
-            picture,
-            canvas.transforms,
-            self.method,
-            person=None if self.parity else canvas.mask,
-            threads=self.threads,
-            watch=watch,
-        )
+        try:
+            maps = run_networks(
+                self.engines,
+                picture,
+                canvas.transforms,
+                self.method,
+                person=None if self.parity else canvas.mask,
+                threads=self.threads,
+                watch=watch,
+            )
+        except EngineFailure as error:
+            raise EngineError(f"model {self.bundle.name}: {error}") from error
         del picture
         with watch("surface"):
             surface = make_surface(

@@ -38,7 +38,8 @@ class Settings:
     faces: int | None = None
     preview: bool = True
     save_maps: bool = False
-    engine: Literal["auto", "cpu", "torch"] = "auto"
+    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
+    device: Literal["auto", "cpu"] = "auto"
     threads: int | None = None
     parity: bool = False
 
@@ -105,7 +106,9 @@ def run_batch(jobs: Sequence[Job], settings: Settings, *, as_json: bool = False,
     def reconstructor() -> Reconstructor:  # made when the first photo was found to be good
         from h2k_rt.reconstruct import Reconstructor
 
-        return Reconstructor(settings.model, settings.engine, threads=settings.threads, parity=settings.parity)
+        return Reconstructor(
+            settings.model, settings.engine, device=settings.device, threads=settings.threads, parity=settings.parity
+        )
 
     with stdout_for_results(), BatchProgress(len(jobs)) as progress, _removing_empty(batch.made):
         for job in jobs:

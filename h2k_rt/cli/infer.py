@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -47,13 +47,6 @@ def _height(value: float) -> float:
     if not (math.isfinite(value) and 0.1 <= value <= 10):
         raise typer.BadParameter("a person's height is between 0.1 and 10 metres")
     return value
-
-
-def _engine(engine: EngineKind, device: Device) -> Literal["auto", "cpu", "torch"]:
-    """The name that ``Reconstructor`` has for this pair."""
-    if engine is EngineKind.torch:
-        return "torch"
-    return "auto" if engine is EngineKind.auto and device is Device.auto else "cpu"
 
 
 def infer(
@@ -107,7 +100,8 @@ def infer(
             faces=faces,
             preview=preview,
             save_maps=save_maps,
-            engine=_engine(engine, device),
+            engine=engine.value,
+            device=device.value,
             threads=threads,
             parity=parity,
         )
