@@ -17,15 +17,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 import h2k_export.checkpoint as checkpoint  # noqa: E402
-from h2k_export import import_checkpoint, load_human_net, read_checkpoint  # noqa: E402
+from h2k_export import export_bundle, import_checkpoint, load_human_net, read_checkpoint  # noqa: E402
 from h2k_export.export import _export_network  # noqa: E402
 from h2k_export.specs import GRAPHS  # noqa: E402
-from h2k_export.weights import net_of_state  # noqa: E402
+from h2k_export.weights import net_of_state, stated_constants  # noqa: E402
 from h2k_export.wrappers import exported_modules  # noqa: E402
 
 from h2k_rt.bundle import Bundle  # noqa: E402
 from h2k_rt.constants import METHOD, PUBLISHED_WORLD_SCALE  # noqa: E402
-from h2k_rt.errors import CheckpointError, MissingPackageError, OutputError  # noqa: E402
+from h2k_rt.errors import BundleError, CheckpointError, MissingPackageError, OutputError  # noqa: E402
 
 
 @pytest.fixture
@@ -197,6 +197,16 @@ def test_safetensors_files(tmp_path: Path, state: dict[str, Any]) -> None:
     save_file(state, file)
     assert load_human_net(file).width == WIDTH
     assert load_human_net(file.read_bytes(), WIDTH).width == WIDTH
+    assert stated_constants(file) == {}
+    save_file(state, file, {"constants": '{"background_value": -2.0}'})
+    assert stated_constants(file) == {"background_value": -2.0}
+    save_file(state, file, {"constants": '{"size": 1}'})
+    with pytest.raises(BundleError, match="cannot state size; it can state colour_factors"):
+        export_bundle(file, tmp_path / "bundle", name="x", licence="x", trained_on="x")
+    for wrong in ("[1]", "{"):
+        save_file(state, file, {"constants": wrong})
+        with pytest.raises(CheckpointError, match="not a JSON object"):
+            stated_constants(file)
     with pytest.raises(CheckpointError, match=r"w\.safetensors has width 0\.0625, not 0\.25"):
         load_human_net(file, 0.25)
     file.write_bytes(file.read_bytes()[:-1])

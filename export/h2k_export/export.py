@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from h2k_export.errors import ExportError, missing
 from h2k_export.specs import GRAPHS, OPSET, GraphSpec
-from h2k_export.weights import load_human_net
+from h2k_export.weights import load_human_net, stated_constants
 from h2k_export.write_bundle import new_bundle, toml_text, write_file
 from h2k_rt.bundle import CONSTANTS, FORMAT, Bundle
 from h2k_rt.errors import BundleError
@@ -83,7 +83,8 @@ def export_bundle(
         width: check that the weights have this width; None takes theirs.
         precision: "fp32", "fp16" or "both".
         store_fp16: store the weights of the FP32 graphs as FP16, half the size; they are rounded.
-        constants: constants of the method that differ for these weights (``bundle.CONSTANTS``).
+        constants: constants of the method that differ for these weights (``bundle.CONSTANTS``), beside those that the
+            metadata of a .safetensors file states.
         keep_weights: put ``weights.safetensors`` into the bundle, for training on and for the PyTorch engine.
         progress: called with (networks done, all, what is done now).
         replace: replace the bundle ``out``.
@@ -96,9 +97,6 @@ def export_bundle(
     """
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
-    unknown = sorted(set(constants or {}) - set(CONSTANTS))
-    if unknown:
-        raise BundleError(f"a bundle cannot state {unknown[0]}; it can state {', '.join(CONSTANTS)}")
     say = progress or (lambda done, total, what: None)
     try:
         import onnx  # noqa: F401
@@ -110,6 +108,11 @@ def export_bundle(
         raise missing(error) from error
     say(0, len(GRAPHS), "reading weights")
     net = load_human_net(weights, width)
+    stated = stated_constants(Path(weights)) if isinstance(weights, (str, os.PathLike)) else {}
+    stated |= constants or {}
+    unknown = sorted(set(stated) - set(CONSTANTS))
+    if unknown:
+        raise BundleError(f"a bundle cannot state {unknown[0]}; it can state {', '.join(CONSTANTS)}")
     rows: list[ExportRow] = []
     networks: dict[str, Any] = {}
     with new_bundle(Path(out), replace=replace) as folder:
@@ -131,8 +134,8 @@ def export_bundle(
             "licence": licence,
             "trained_on": trained_on,
         }
-        if constants:
-            table["constants"] = {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(constants.items())}
+        if stated:
+            table["constants"] = {k: list(v) if isinstance(v, tuple) else v for k, v in sorted(stated.items())}
         if keep_weights:
             data = _safetensors(net)
             write_file(folder / "weights.safetensors", data)

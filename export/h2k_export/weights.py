@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,27 @@ def read_safetensors(source: Path | bytes) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         what = source if isinstance(source, Path) else "the bundle's weights file"
         raise CheckpointError(f"{what} is not a sound .safetensors file: {error}") from error
+
+
+def stated_constants(path: Path) -> dict[str, Any]:
+    """Constants of the method that a .safetensors file says its weights were trained with.
+
+    They stand as JSON under ``constants`` in the file's metadata; none where there is no such entry.
+
+    Raises:
+        CheckpointError: the entry is not a JSON object.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get("constants", "{}")
+    try:
+        constants = json.loads(text)
+    except ValueError:
+        constants = None
+    if not isinstance(constants, dict):
+        raise CheckpointError(f"{path}: the constants in its metadata are not a JSON object")
+    return constants
 
 
 def net_of_state(state: Mapping[str, Any], where: str, width: float | None = None) -> HumanNet:
