@@ -72,7 +72,7 @@ def preview(
     if normals is not None:
         maps.append(("front normals", _on_panel(normals_to_u8(normals[(slice(0, 3), *part)]), shown)))
         maps.append(("back normals", _on_panel(normals_to_u8(normals[(slice(3, 6), *part)]), shown)))
-    maps += zip(("front depth, bright is near", "back depth"), _depth_pictures(near, far, shown), strict=True)
+    maps += zip(("front depth, bright is near", "back depth, bright is near"), _depth_pictures(near, far, shown), strict=True)
     window = (left - x0, top - y0, height)
     rows = [[(label, _crop(picture, window, (width, _MAP_HEIGHT))) for label, picture in maps]]
     width = (_WIDTH - 2 * _EDGE - 3 * _GAP) // 4
@@ -180,13 +180,13 @@ def _on_panel(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
 def _depth_pictures(
     front: NDArray[np.float32], back: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both depth maps in colours of one common range, near bright."""
+    """Both depth maps in colours, each over its own range, near bright."""
     if not inside.any():
         blank = np.full((*front.shape, 3), _PANEL, np.uint8)
         return blank, blank
-    low, high = float(np.quantile(front[inside][::16], 0.002)), float(np.quantile(back[inside][::16], 0.998))
 
     def draw(depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+        low, high = (float(q) for q in np.quantile(depth[inside][::16], (0.005, 0.995)))
         share = np.clip((high - depth) * np.float32(1 / max(high - low, 1e-6)), 0, 1)
         return _on_panel(cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1], inside)
 

@@ -78,7 +78,9 @@ def head_fill(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: Body
     bald = np.count_nonzero(hair & crown) < 0.15 * max(int(crown.sum()), 1)
     if not bald:
         nape = _hair_length(hair, inside, x, y)
-    region = inside & (np.abs(x) < _HEAD) & (y > nape) & (y < 0.3)
+    # A hairline is no straight line: waves of 5 mm, the same each time.
+    line = nape + 0.003 * np.sin(x * 210) + 0.002 * np.sin(x * 530 + 1)
+    region = inside & (np.abs(x) < _HEAD) & (y > line) & (y < 0.3)
     known = skin & (y > 0.02) & (y < _CROWN) if bald else hair & region
     if np.count_nonzero(known) < 4:
         known = skin & (np.abs(x) < _FACE) & (y > _CHIN)
@@ -88,7 +90,7 @@ def head_fill(picture: NDArray[np.uint8], inside: NDArray[np.bool_], frame: Body
     base = _smooth_fill(values, known, sigma=0.012 * frame.scale)
     alpha = (region & ~_ears(skin, x, frame)).astype(np.float32)
     grain = _strands(values, hair & head, frame) * alpha if not bald else np.zeros_like(alpha)
-    neck = inside & (y <= nape) & (y > _COLLAR) & (np.abs(x) < _NECK + 0.02)
+    neck = inside & (y <= line) & (y > _COLLAR) & (np.abs(x) < _NECK + 0.02)
     throat = skin & (y < _CHIN) & (y > _COLLAR - 0.03) & (np.abs(x) < _NECK)
     source = throat if np.count_nonzero(throat) >= 4 else skin & (np.abs(x) < _FACE) & (y > _CHIN) & (y < 0)
     if neck.any() and np.count_nonzero(source) >= 4:

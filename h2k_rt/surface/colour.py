@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,10 @@ from h2k_rt.surface.fill import bounding_box, nearest_known
 
 #: Pixels (of a 2048 canvas) along the silhouette whose colour is mixed with the background's.
 _MIXED_PX = 3
-#: From so far inside a colour is brought outwards; a limb that is thinner keeps its own colours.
-_REACH_PX = 6.0
+#: So many pixels inside a colour is surely the person's, unless the limb is thin; outside, so many are surely background.
+_SURE_PX, _OUTSIDE_PX = 12, 5
+#: Grey levels by which background and person must differ for a pixel to be told apart.
+_DISTINCT = 36.0
 
 
 def canvas_colours(
@@ -30,7 +34,10 @@ def canvas_colours(
 
 
 def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photo's colours, with those right at the silhouette taken from just inside: they are mixed with the background.
+    """The photo's colours, with the background's kept out along the silhouette.
+
+    The outermost pixels are mixed with the background, and where the mask reaches a little too far the next ones are background.
+    Both take the colour of the nearest pixel farther inside; a limb too thin to have one keeps its own.
 
     Args:
         rgb: (N, N, 3) uint8.
@@ -39,18 +46,53 @@ def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
     Returns:
         (N, N, 3) uint8, the photo itself outside the mask.
     """
-    if not mask.any():
-        return rgb.copy()
-    mixed = max(round(_MIXED_PX * mask.shape[0] / 2048), 2)
-    window = bounding_box(mask, margin=1)
-    inside = mask[window]
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * mixed + 1, 2 * mixed + 1))
-    sure = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(bool)
     out = rgb.copy()
+    if not mask.any():
+        return out
+    ratio = mask.shape[0] / 2048
+    mixed, core = max(round(_MIXED_PX * ratio), 2), max(_SURE_PX * ratio, 4.0)
+    window = bounding_box(mask, margin=2 * round(core))
+    inside = mask[window]
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    sure = depth > mixed
+    picture = np.ascontiguousarray(rgb[window]).reshape(-1, 3)
+    if (depth > core).any():
+        sure &= ~_background_inside(picture, inside, depth, core, max(_OUTSIDE_PX * ratio, 2.0))
     if sure.any():
-        distance, source = nearest_known(sure)
-        at = np.flatnonzero(inside & ~sure & (distance <= _REACH_PX))
-        picture = np.ascontiguousarray(rgb[window]).reshape(-1, 3)
-        picture[at] = picture[source.ravel()[at]]
+        at = np.flatnonzero(inside & ~sure)
+        distance, source = nearest_known(sure, at)
+        reached = distance <= core
+        picture[at[reached]] = picture[source[reached]]
         out[window] = picture.reshape(*inside.shape, 3)
     return out
+
+
+def _background_inside(
+    picture: NDArray[np.uint8], inside: NDArray[np.bool_], depth: NDArray[Any], core: float, outside: float
+) -> NDArray[np.bool_]:
+    """(h, w) bool: pixels near the silhouette that look like the background beside them and not like the person beside them.
+
+    Args:
+        picture: (h * w, 3) uint8.
+        depth: (h, w) distance to the silhouette inside the mask.
+    """
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    background = away > outside
+    result = np.zeros(inside.shape, bool)
+    if not background.any():
+        return result
+    at = np.flatnonzero(inside & (depth <= core))
+    to_core, person_at = nearest_known(depth > core, at)
+    near = to_core <= 1.5 * core
+    at, person_at = at[near], person_at[near]
+    _, background_at = nearest_known(background, at)
+    own, person, beside = (picture[index].astype(np.float32) for index in (at, person_at, background_at))
+
+    def difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+        apart = np.abs(a - b)
+        return np.maximum(np.maximum(apart[:, 0], apart[:, 1]), apart[:, 2])
+
+    # Halfway mixed pixels count as background, too.
+    foreign = (difference(person, beside) > _DISTINCT) & (difference(own, beside) < difference(own, person))
+    result.ravel()[at] = foreign
+    return result

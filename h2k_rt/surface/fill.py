@@ -42,21 +42,22 @@ def push_pull(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArr
     return (values * spread + up.reshape(values.shape) * (1 - spread)).astype(np.float32)
 
 
-def nearest_known(known: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """For every pixel the distance (px) to the nearest known pixel and that pixel's flat index.
+def nearest_known(known: NDArray[np.bool_], at: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """For the pixels of flat index ``at``: distance (px) to the nearest known pixel, and that pixel's flat index.
 
     Raises:
         ValueError: no pixel is known.
     """
-    if not known.any():
+    where = np.flatnonzero(known)
+    if where.size == 0:
         raise ValueError("no pixel is known")
     distance, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        (~known).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    flat = np.zeros(int(labels.max()) + 1, np.int64)
-    where = np.flatnonzero(known)
-    flat[labels.ravel()[where]] = where
-    return distance.astype(np.float32), flat[labels]
+    # Known pixels are numbered from 1 in an order of OpenCV's own.
+    source = np.zeros(where.size + 1, np.int64)
+    source[labels.ravel()[where]] = where
+    return distance.ravel()[at].astype(np.float32), source[labels.ravel()[at]]
 
 
 def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
