@@ -94,7 +94,8 @@ def test_example_is_complete(example: Reconstruction) -> None:
     assert example.people_found == 1
     assert example.person_number == 1
     assert not example.notes
-    assert set(example.providers.values()) == {"onnxruntime CPUExecutionProvider"}
+    assert len(example.providers) == 8
+    assert all(p.startswith("onnxruntime ") and p.endswith(" CPUExecutionProvider") for p in example.providers.values())
     assert {"find person", "fuse parts", "high depth", "surface"} <= set(example.timings)
     np.testing.assert_allclose(np.linalg.norm(example.mesh.normals, axis=1), 1, atol=1e-3)
     picture = example.preview()
