@@ -30,6 +30,10 @@ from h2k_rt.surface.mesh import Mesh
 from h2k_rt.surface.placement import Placement
 
 
+#: Share of the outline that may be filled in without a word.
+NOTABLE_FILL = 0.02
+
+
 @dataclass(frozen=True)
 class Canvas:
     """The framed photo: what the networks see. N = 2048.
@@ -190,6 +194,8 @@ class Reconstructor:
             placed, placement = surface.place(height * framing.height_share, floor=height * framing.hidden_below)
         notes = list(canvas.framing.notes)
         notes += [f"{problem}; its low-resolution normals were used" for problem in canvas.transforms.problems if problem]
+        if surface.depth.filled > NOTABLE_FILL:
+            notes.append(f"{100 * surface.depth.filled:.0f} % of the person's outline was missed by the networks and filled in")
         return Reconstruction(
             photo=photo,
             mesh=placed,

@@ -95,13 +95,5 @@ def make_surface(
 def _cloud(clean: CleanDepth, rgb: NDArray[np.uint8], joints: NDArray[np.float64], method: Method, parity: bool) -> Mesh:
     if parity:
         return point_cloud(clean.front, clean.back, rgb, method=method, overflow="wrap", parity=True)
-    cloud = point_cloud(clean.front, clean.back, rgb, method=method)
     front_colours, back_colours = canvas_colours(rgb, clean.mask, joints)
-    front_count = int((clean.front > 0).sum())
-    colours = cloud.colors.copy()
-    colours[:front_count] = front_colours[clean.front > 0]
-    # The back keeps fewer pixels than the front (the eroded rim); its points are the last of the cloud, in row order.
-    rows, columns = np.nonzero(clean.back > 0)
-    if len(cloud.vertices) == front_count + len(rows):
-        colours[front_count:] = back_colours[rows, columns]
-    return replace(cloud, colors=colours)
+    return point_cloud(clean.front, clean.back, front_colours, back_rgb=back_colours, method=method)
