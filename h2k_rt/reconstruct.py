@@ -29,7 +29,6 @@ from h2k_rt.surface.build import MeshKind, Surface, make_surface
 from h2k_rt.surface.mesh import Mesh
 from h2k_rt.surface.placement import Placement
 
-
 #: Share of the outline that may be filled in without a word.
 NOTABLE_FILL = 0.02
 
