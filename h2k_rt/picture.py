@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
@@ -46,7 +47,7 @@ def apply_colour_factors(
 def normalise(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """8-bit values to [-1, 1] float32: ``(v / 255 - 0.5) / 0.5``, any shape."""
     table = ((np.arange(256, dtype=np.float32) / np.float32(255)) - np.float32(0.5)) / np.float32(0.5)
-    return np.take(table, rgb)
+    return np.asarray(cv2.LUT(rgb, table), np.float32).reshape(rgb.shape)
 
 
 def prepare_picture(
@@ -61,13 +62,18 @@ def prepare_picture(
     Returns:
         (N, N, 3) float32.
     """
-    picture = normalise(apply_colour_factors(cut_out(rgb, mask), factors))
-    if background is not None:
-        alpha = mask.astype(np.float32)[..., None]
-        alpha *= np.float32(1 / 255)
-        picture -= np.float32(background)
-        picture *= alpha
-        picture += np.float32(background)
+    coloured = apply_colour_factors(cut_out(rgb, mask), factors)
+    if background is None:
+        return normalise(coloured)
+    picture = np.full(rgb.shape, background, np.float32)
+    x, y, width, height = cv2.boundingRect(mask)
+    if width:
+        window = np.s_[y : y + height, x : x + width]
+        inside = normalise(np.ascontiguousarray(coloured[window]))
+        inside -= np.float32(background)
+        inside *= mask[window].astype(np.float32)[..., None] * np.float32(1 / 255)
+        inside += np.float32(background)
+        picture[window] = inside
     return picture
 
 
