@@ -46,7 +46,7 @@ def manifold_cells(mask: NDArray[np.bool_], min_share: float = 0.05) -> NDArray[
             break
         # Drop the upper cell of each pair. It only ever removes cells, so it ends.
         cells = cells.copy()
-        pass
+        cells[:-1, :-1] &= ~falling
         cells[:-1, 1:] &= ~rising
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     if count <= 2:
