@@ -59,7 +59,9 @@ def test_background_does_not_bleed_in(scene) -> None:
 
     assert greenish(rgb).sum() > 200
     assert greenish(front_colours(rgb, mask)).sum() == 0
-    inner = cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    # The rim is evened out for 18 pixels of a 2048 canvas; farther inside nothing is touched.
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
+    assert inner.sum() > 1000
     np.testing.assert_array_equal(front_colours(rgb, mask)[inner], rgb[inner])
 
 

@@ -63,8 +63,26 @@ def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
         distance, source = nearest_known(sure, at)
         reached = distance <= core
         picture[at[reached]] = picture[source[reached]]
-        out[window] = picture.reshape(*inside.shape, 3)
+        out[window] = _evened_rim(picture.reshape(*inside.shape, 3), inside, depth, core)
     return out
+
+
+def _evened_rim(picture: NDArray[np.uint8], inside: NDArray[np.bool_], depth: NDArray[Any], core: float) -> NDArray[np.uint8]:
+    """Colours of the mask evened out towards the silhouette, wholly at it and not at all from ``1.5 * core`` pixels inside.
+
+    The surface turns away from the viewer there: a few pixels of the photo are stretched over the whole side of a body, where
+    each would be a stripe.
+    """
+    size = (2 * round(core) + 1,) * 2
+    weight = inside.astype(np.float32)
+    total = cv2.blur(picture * weight[..., None], size, borderType=cv2.BORDER_CONSTANT)
+    share = cv2.blur(weight, size, borderType=cv2.BORDER_CONSTANT)
+    at = np.flatnonzero(inside & (depth < 1.5 * core))
+    mean = total.reshape(-1, 3)[at] / share.ravel()[at, None]
+    towards = (1 - depth.ravel()[at, None] / (1.5 * core)).astype(np.float32)
+    evened = picture.reshape(-1, 3).copy()
+    evened[at] = np.rint(evened[at] + towards * (mean - evened[at])).astype(np.uint8)
+    return evened.reshape(picture.shape)
 
 
 def _background_inside(
