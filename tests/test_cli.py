@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -230,7 +231,9 @@ def test_file_size_limit(model: Path, person: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_ctrl_c_while_working(model: Path, person: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "h2k_rt", *map(str, quick(person, model))]
-    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    options: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A test run started in the background passes on an ignored SIGINT.
+    with subprocess.Popen(words, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options) as program:
         limit = time.monotonic() + 60
         while not (tmp_path / "out").exists():  # made before the model is loaded
             assert program.poll() is None and time.monotonic() < limit
