@@ -7,7 +7,7 @@ from typing import Literal
 from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine
 
 from h2k_rt.bundle import NETWORKS, Bundle
-from h2k_rt.errors import EngineError, MissingPackageError
+from h2k_rt.errors import EngineError
 
 Device = Literal["auto", "cpu"]
 EngineName = Literal["auto", "onnxruntime", "torch"]
@@ -43,11 +43,9 @@ def open_engines(
 
 
 def _torch_engines(bundle: Bundle) -> dict[str, Engine]:
-    weights = bundle.location / "weights.safetensors"
-    if not weights.is_file():
+    weights = bundle.weights()
+    if weights is None:
         raise EngineError(f"bundle {bundle.name} holds no weights.safetensors, which PyTorch needs; use --engine onnxruntime")
-    try:
-        from h2k_export import torch_engines
-    except ImportError as error:
-        raise MissingPackageError('PyTorch is not installed; run: pip install "h2k-rt[export]"') from error
+    from h2k_export import torch_engines
+
     return dict(torch_engines(weights))

@@ -106,3 +106,23 @@ def test_torch_engine_failures() -> None:
     norm = TorchEngine(torch.nn.BatchNorm2d(1).train(), "net", spec, spec)
     ones = {"x": np.ones((1, 1, 2, 2), FLOAT)}
     assert np.allclose(norm.run(ones)["x"], 1, atol=1e-4) and np.allclose(norm.run(ones)["x"], 1, atol=1e-4), "evaluation mode"
+
+
+def test_bundle_with_weights_runs_on_torch(tmp_path: Path) -> None:
+    """The engine "torch" of a bundle gives what ONNX Runtime gives; without weights it says so."""
+    from h2k_export import export_bundle
+    from oracle_rules import weights
+
+    from h2k_rt.bundle import Bundle
+    from h2k_rt.engines import open_engines
+    from h2k_rt.errors import EngineError
+
+    options = {"name": "tiny", "licence": "none", "trained_on": "nothing", "precision": "fp32"}
+    export_bundle(weights(width=0.125), tmp_path / "tiny", keep_weights=True, **options)
+    bundle = Bundle.open(tmp_path / "tiny")
+    feeds = {"picture": np.random.default_rng(0).uniform(-1, 1, (1, 3, 256, 256)).astype(np.float32)}
+    torch_out = open_engines(bundle, "torch")["low_normal"].run(feeds)["normals"]
+    onnx_out = open_engines(bundle, "onnxruntime")["low_normal"].run(feeds)["normals"]
+    np.testing.assert_allclose(torch_out, onnx_out, atol=1e-5)
+    with pytest.raises(EngineError, match=r"weights\.safetensors"):
+        open_engines(Bundle.open("small"), "torch")

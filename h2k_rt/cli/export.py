@@ -39,6 +39,10 @@ def export(
     store_fp16: Annotated[
         bool, typer.Option("--store-fp16", help="Store the weights of FP32 graphs in 16 bits: half the size.")
     ] = False,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option("--constant", metavar="NAME=VALUE", help="A constant of the method that these weights were trained with."),
+    ] = None,
     replace: Replace = False,
     debug: Debug = False,
 ) -> None:
@@ -56,10 +60,24 @@ def export(
                 width=width,
                 precision=precision.value,
                 store_fp16=store_fp16,
+                constants=_constants(constant) if constant else None,
                 progress=progress,
                 replace=replace,
             )
         print_report(report)
+
+
+def _constants(words: list[str]) -> dict[str, float | tuple[float, ...]]:
+    """``NAME=VALUE`` and ``NAME=A,B,C`` as the bundle states them."""
+    constants: dict[str, float | tuple[float, ...]] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            numbers = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{word!r} is not NAME=VALUE with numbers", param_hint="--constant") from None
+        constants[name] = numbers if len(numbers) > 1 else numbers[0]
+    return constants
 
 
 def print_report(report: ExportReport) -> None:
