@@ -149,6 +149,8 @@ class Reconstructor:
         mesh: MeshKind = "grid",
         height: float = 1.70,
         faces: int | None = None,
+        poisson_depth: int = 10,
+        seams: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> Reconstruction:
         """Make the mesh of one person.
@@ -160,6 +162,8 @@ class Reconstructor:
             mesh: "grid" (closed, fast), "poisson" (the paper's way, needs open3d) or "points".
             height: of the whole person in metres.
             faces: decimate the mesh to about so many.
+            poisson_depth: of the octree of "poisson".
+            seams: add the published grey shells that bridge the silhouette to the cloud of "points".
             progress: called with each stage's name when it starts.
 
         Raises:
@@ -187,7 +191,16 @@ class Reconstructor:
         del picture
         with watch("surface"):
             surface = make_surface(
-                maps.depth, canvas.rgb, canvas.mask, canvas.joints, self.method, kind=mesh, parity=self.parity, faces=faces
+                maps.depth,
+                canvas.rgb,
+                canvas.mask,
+                canvas.joints,
+                self.method,
+                kind=mesh,
+                parity=self.parity,
+                faces=faces,
+                poisson_depth=poisson_depth,
+                seams=seams,
             )
             framing = canvas.framing
             placed, placement = surface.place(height * framing.height_share, floor=height * framing.hidden_below)

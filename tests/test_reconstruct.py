@@ -110,6 +110,18 @@ def test_height_scales_the_mesh(small: Reconstructor, example: Reconstruction) -
     np.testing.assert_allclose(child.mesh.vertices, example.mesh.vertices / 2, atol=1e-4)
 
 
+def test_cloud_with_and_without_seams(small: Reconstructor, example: Reconstruction) -> None:
+    plain = small.reconstruct(example.photo, mesh="points")
+    bridged = small.reconstruct(example.photo, mesh="points", seams=True)
+    assert not len(plain.mesh.faces)
+    assert len(plain.mesh.vertices) == 2 * int(plain.surface.depth.mask.sum())
+    assert not (plain.mesh.colors == 128).all(1).mean() > 0.01
+    grey = (bridged.mesh.colors == 128).all(1)
+    # The shells are the last points: seven thin rings around the silhouette (SPEC 7).
+    shells = int(grey[::-1].argmin())
+    assert 1000 < shells < 0.2 * len(plain.mesh.vertices)
+
+
 @pytest.mark.photos
 def test_missing_foot_and_hand_fall_back_and_are_told(small: Reconstructor, photos_dir: Path) -> None:
     photo = load_photo(photos_dir / "0281.png")

@@ -36,6 +36,8 @@ class Settings:
     formats: tuple[str, ...] = ("glb",)
     height: float = 1.70
     faces: int | None = None
+    poisson_depth: int = 10
+    seams: bool = False
     preview: bool = True
     save_maps: bool = False
     engine: Literal["auto", "onnxruntime", "torch"] = "auto"
@@ -172,6 +174,8 @@ def _run(
         mesh=settings.mesh,
         height=settings.height,
         faces=settings.faces,
+        poisson_depth=settings.poisson_depth,
+        seams=settings.seams,
         progress=progress,
     )
     with after("write files"):

@@ -75,6 +75,12 @@ def infer(
     faces: Annotated[
         int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")
     ] = None,
+    poisson_depth: Annotated[
+        int, typer.Option("--poisson-depth", metavar="N", min=4, max=12, help="Octree depth of --mesh poisson.")
+    ] = 10,
+    seams: Annotated[
+        bool, typer.Option("--seams", help="Add the published grey shells along the silhouette to --mesh points.")
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <photo>_preview.png.")] = True,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write normals, depth and mask as PNG.")] = False,
     engine: Annotated[EngineKind, typer.Option("--engine", help="What runs the networks.")] = EngineKind.auto,
@@ -98,6 +104,8 @@ def infer(
             formats=tuple(dict.fromkeys(f.value for f in formats or [MeshFormat.glb])),
             height=height,
             faces=faces,
+            poisson_depth=poisson_depth,
+            seams=seams,
             preview=preview,
             save_maps=save_maps,
             engine=engine.value,

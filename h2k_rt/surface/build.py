@@ -52,6 +52,8 @@ def make_surface(
     kind: MeshKind = "grid",
     parity: bool = False,
     faces: int | None = None,
+    poisson_depth: int = 10,
+    seams: bool = False,
 ) -> Surface:
     """Mesh the networks' depth.
 
@@ -64,6 +66,8 @@ def make_surface(
         parity: the published point cloud and colours (back = front), for "points" and "poisson"; the published program
             has no grid mesh.
         faces: decimate to about so many.
+        poisson_depth: of the octree of "poisson".
+        seams: add the published grey shells that bridge the silhouette to the cloud of "points" (SPEC 7).
 
     Raises:
         PersonError: the networks found no body.
@@ -80,11 +84,11 @@ def make_surface(
         front_colours, back_colours = canvas_colours(rgb, clean.mask, joints)
         mesh = grid_mesh(clean, front_colours, back_colours, method=method)
     else:
-        mesh = _cloud(clean, rgb, joints, method, parity)
+        mesh = _cloud(clean, rgb, joints, method, parity, seams and kind == "points")
         if kind == "poisson":
             from h2k_rt.surface.poisson import poisson_mesh
 
-            mesh = poisson_mesh(mesh)
+            mesh = poisson_mesh(mesh, depth=poisson_depth)
     if faces is not None and len(mesh.faces) > faces:
         from h2k_rt.surface.decimate import decimate
 
@@ -92,8 +96,10 @@ def make_surface(
     return Surface(mesh, clean)
 
 
-def _cloud(clean: CleanDepth, rgb: NDArray[np.uint8], joints: NDArray[np.float64], method: Method, parity: bool) -> Mesh:
+def _cloud(
+    clean: CleanDepth, rgb: NDArray[np.uint8], joints: NDArray[np.float64], method: Method, parity: bool, seams: bool
+) -> Mesh:
     if parity:
-        return point_cloud(clean.front, clean.back, rgb, method=method, overflow="wrap", parity=True)
+        return point_cloud(clean.front, clean.back, rgb, method=method, overflow="wrap", parity=True, seams=seams)
     front_colours, back_colours = canvas_colours(rgb, clean.mask, joints)
-    return point_cloud(clean.front, clean.back, front_colours, back_rgb=back_colours, method=method)
+    return point_cloud(clean.front, clean.back, front_colours, back_rgb=back_colours, method=method, seams=seams)
