@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import oracle_rules
 
 from h2k_rt.constants import METHOD, Method
 from h2k_rt.surface.rays import nu_from_distance, tangents
@@ -36,13 +37,8 @@ JOINTS_3D = {
 
 
 def bulge(n: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """The analytic test body of the reference vectors: front and back depth (n, n) in nu, 0 outside."""
-    axis = ((np.arange(n) + 0.5) / n - 0.5) * 2
-    x, y = np.meshgrid(axis, axis)
-    q = 1 - (x / (0.28 + 0.04 * offset)) ** 2 - (y / (0.62 - 0.05 * offset)) ** 2
-    s = np.sqrt(np.maximum(q, 0))
-    r = 0.01 * np.sin(2 * np.pi * (9 + offset) * x) * np.cos(2 * np.pi * 7 * y)
-    front, back = np.where(q > 0, 2 - 0.30 * s + r, 0), np.where(q > 0, 2 + 0.25 * s + 0.5 * r, 0)
+    """The analytic test body of the reference vectors: front and back depth (n, n) float32 in nu, 0 outside."""
+    front, back = oracle_rules.bulge(n, offset)
     return front.astype(np.float32), back.astype(np.float32)
 
 
