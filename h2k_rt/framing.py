@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from h2k_rt.constants import Method
 from h2k_rt.errors import PersonError
 
-#: Share of a standing body's height from the nose to the middle of the hips and to the ankles, and from the ankles to
-#: the soles; measured on the synthetic people's joints. Used where the photo cuts a person off.
-NOSE_TO_HIPS = 0.405
-HIPS_TO_ANKLES = 0.465
-CROWN_TO_NOSE = 0.085
-SHOULDERS_TO_HIPS = 0.285
+#: Lengths between the person finder's joints as shares of the height of a standing person's outline: medians over 17 rendered
+#: people and 3 photos, deviation 0.01 to 0.016 each. Used where the photo cuts a person off.
+NOSE_TO_HIPS = 0.395
+HIPS_TO_ANKLES = 0.438
+CROWN_TO_NOSE = 0.077
+SHOULDERS_TO_HIPS = 0.282
 
 
 @dataclass(frozen=True)

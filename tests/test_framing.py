@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from h2k_rt.errors import PersonError
 from h2k_rt.framing import Framing, frame_person, pad_framing, pad_square
 from h2k_rt.high_depth import HALO, plan_strips
 from h2k_rt.inference import bounding_box, fine_scale_normals
+from h2k_rt.person import PersonFinder
+from h2k_rt.photo import load_photo
 from h2k_rt.surface.normals import normal_from_depth
 from h2k_rt.surface.placement import Placement
 
@@ -69,6 +73,20 @@ def test_cut_off_at_the_hips_keeps_the_size_of_the_body() -> None:
     assert framing.height_share == pytest.approx(380 / 700, abs=0.05)
     assert framing.hidden_below == pytest.approx(320 / 700, abs=0.05)
     assert "cuts the person off" in framing.notes[0]
+
+
+@pytest.mark.photos
+@pytest.mark.parametrize(("name", "row"), [("0281.png", 1250), ("DSC02808.jpg", 1250), ("000060.jpg", 1600)])
+def test_a_photo_cut_at_the_thighs_keeps_its_size(photos_dir: Path, name: str, row: int) -> None:
+    """The upper part of a photo alone is framed at nearly the size that the whole photo gives."""
+    finder, rgb = PersonFinder(), load_photo(photos_dir / name).rgb
+    whole, part = (finder.find(np.ascontiguousarray(picture))[0] for picture in (rgb, rgb[:row]))
+    wanted = frame_person(whole.mask, whole.joints, METHOD)
+    found = frame_person(part.mask, part.joints, METHOD)
+    assert found.scale == pytest.approx(wanted.scale, rel=0.15)
+    assert found.hidden_below > 0.15
+    assert found.notes
+    assert not wanted.notes
 
 
 def test_empty_mask_is_named() -> None:

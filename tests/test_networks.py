@@ -82,28 +82,29 @@ def test_every_stage(load_vectors: Vectors, net: HumanNet, wave_offset: float) -
     """Mean, deviation and size of every named stage's output, so that an error is found where it is made."""
     data, v = load_vectors("nets_small"), wave_offset
     runs: dict[str, tuple[torch.nn.Module, tuple[torch.Tensor, ...]]] = {
-        "face": (net.part_net("face"), (part_input(0, 64, 48, v),)),
+        "part_face": (net.part_net("face"), (part_input(0, 64, 48, v),)),
         "low_normal": (net.img2normal_down, (tensor(wave(3, 64, 96, v=v)),)),
         "low_depth": (net.ImgNorm_to_Dep, (tensor(wave(3, 64, 96, v=v)), tensor(unit(6, 64, 96, v=v)))),
         "refine": (net.refine, (tensor(1 + 2 * unit(2, 16, 16, v=v)), tensor(unit(6, 128, 128, v=v)))),
     }
-    found: list[np.ndarray] = []
-    for module, inputs in runs.values():
+    found: dict[str, list[np.ndarray]] = {}
+    for run, (module, inputs) in runs.items():
         hooks = []
-        for _, child in module.named_children():
-            if not list(child.parameters()) and not isinstance(child, torch.nn.MaxPool2d):
-                continue
-            hooks.append(child.register_forward_hook(lambda _m, _i, out: found.append(statistics(out))))
+        for child_name, child in module.named_children():
+            calls = found.setdefault(f"{run}/{child_name}", [])
+            # Kept as numbers at once: later layers write into some outputs in place.
+            hooks.append(child.register_forward_hook(lambda _m, _i, out, calls=calls: calls.append(statistics(out))))
         with torch.no_grad():
             module(*inputs)
         for hook in hooks:
             hook.remove()
-    wanted = data["stage_mean_std_absmax_c_h_w"]
-    assert len(wanted) > 60
-    measured = np.array(found)
-    for row, name in zip(wanted, data["stage_names"], strict=True):
-        nearest = np.abs(measured - row).max(1).min()
-        assert nearest <= 2e-4 * max(1.0, row[2]), name
+    assert len(data["stage_names"]) > 60
+    for name, wanted in zip(data["stage_names"], data["stage_mean_std_absmax_c_h_w"], strict=True):
+        # A module that is called several times (pooling): in which order the encoders run is no part of the method.
+        stage = str(name).partition("#")[0]
+        ours = min(found[stage], key=lambda row, wanted=wanted: float(np.abs(row - wanted).max()))
+        np.testing.assert_array_equal(ours[3:], wanted[3:], err_msg=str(name))
+        np.testing.assert_allclose(ours[:3], wanted[:3], atol=1e-4 * max(1.0, wanted[2]), err_msg=str(name))
 
 
 def statistics(out: torch.Tensor) -> np.ndarray:

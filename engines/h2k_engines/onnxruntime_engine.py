@@ -73,21 +73,13 @@ class OnnxRuntimeEngine:
         absent = [p for p in providers if p not in running]
         if absent:
             raise EngineFailure(f"{self.name}: ONNX Runtime has no {absent[0]} here; it offers {', '.join(running)}")
-        self._inputs = {a.name: _spec(a) for a in self._session.get_inputs()}
-        self._outputs = {a.name: _spec(a) for a in self._session.get_outputs()}
+        self.inputs: Mapping[str, TensorSpec] = {a.name: _spec(a) for a in self._session.get_inputs()}
+        self.outputs: Mapping[str, TensorSpec] = {a.name: _spec(a) for a in self._session.get_outputs()}
         self.provider = f"onnxruntime {ort.__version__} {running[0]}"
 
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._outputs
-
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        check_feeds(self._inputs, feeds, self.name)
-        names = list(self._outputs)
+        check_feeds(self.inputs, feeds, self.name)
+        names = list(self.outputs)
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as error:

@@ -41,29 +41,21 @@ class TorchEngine:
             self._module = module.to(self._device).eval()
         except (RuntimeError, AssertionError) as error:
             raise EngineFailure(f"{name}: PyTorch has no device {device!r} here: {str(error).splitlines()[0]}") from error
-        self._inputs = {spec.name: spec for spec in inputs}
-        self._outputs = {spec.name: spec for spec in outputs}
+        self.inputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in inputs}
+        self.outputs: Mapping[str, TensorSpec] = {spec.name: spec for spec in outputs}
         self.provider = f"torch {torch.__version__} {self._device}"
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._outputs
 
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
         import torch
 
-        check_feeds(self._inputs, feeds, self.name)
-        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[name])).to(self._device) for name in self._inputs]
+        check_feeds(self.inputs, feeds, self.name)
+        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[name])).to(self._device) for name in self.inputs]
         try:
             with torch.inference_mode():
                 result = self._module(*tensors)
         except RuntimeError as error:
             raise EngineFailure(f"{self.name}: PyTorch failed: {str(error).splitlines()[0]}") from error
         values = result if isinstance(result, tuple) else (result,)
-        if len(values) != len(self._outputs):
-            raise EngineFailure(f"{self.name}: the module gives {len(values)} tensors, not {len(self._outputs)}")
-        return {name: value.cpu().numpy() for name, value in zip(self._outputs, values, strict=True)}
+        if len(values) != len(self.outputs):
+            raise EngineFailure(f"{self.name}: the module gives {len(values)} tensors, not {len(self.outputs)}")
+        return {name: value.cpu().numpy() for name, value in zip(self.outputs, values, strict=True)}

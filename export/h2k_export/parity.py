@@ -86,11 +86,6 @@ def compare(reference: Mapping[str, NDArray], values: Mapping[str, NDArray], *, 
     return result
 
 
-def worst(differences: Mapping[str, Difference]) -> float:
-    """Largest error of all outputs."""
-    return max(d.error for d in differences.values())
-
-
 def check_against(
     reference: Engine, engine: Engine, feeds: Mapping[str, NDArray], tolerance: float, *, unsure: float
 ) -> dict[str, Difference]:
