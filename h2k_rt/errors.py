@@ -64,3 +64,15 @@ class MissingPackageError(H2KError):
     """An optional package is needed for what was asked; the message holds the install command."""
 
     exit_code = 9
+
+
+class DataError(H2KError):
+    """A dataset, scan folder or asset folder is missing, malformed, or lacks files."""
+
+    exit_code = 10
+
+
+class TrainingError(H2KError):
+    """Training cannot start or go on: a wrong configuration, a checkpoint that does not fit, a loss that is not a number."""
+
+    exit_code = 11
