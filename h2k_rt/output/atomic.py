@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,11 @@ _REASONS = {
     errno.ENAMETOOLONG: "the file name is too long",
     errno.EFBIG: "the file system cannot hold a file of this size",
 }
+
+
+def _refused(target: Path, error: OSError) -> OutputError:
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return OutputError(f"{target}: cannot be written: {reason}")
 
 
 @contextmanager
@@ -44,8 +50,42 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(f"{target}: cannot be written: {reason}") from error
+        raise _refused(target, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty temporary folder beside ``path``; when the block ends well it becomes ``path`` in one step.
+
+    Its name follows from ``path``, so that what a killed run left behind is cleared when the same folder is made again.
+    Nothing is synced to the disk: after a power cut files may be empty, after a killed process they are not.
+
+    Raises:
+        OutputError: the operating system refused (rights, disk full, ``path`` exists and is not empty, ...).
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(target)
+    except OSError as error:
+        raise _refused(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises:
+        OutputError: the operating system refused.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(Path(path), error) from error

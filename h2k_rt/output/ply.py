@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from h2k_rt.output.atomic import replace_file
 from h2k_rt.surface.mesh import Mesh
@@ -39,3 +41,23 @@ def write_ply(mesh: Mesh, path: str | os.PathLike[str]) -> None:
             faces["count"] = 3
             faces["indices"] = mesh.faces
             file.write(faces.tobytes())
+
+
+def write_shape(vertices: NDArray[np.float32], faces: NDArray[np.int32], path: str | os.PathLike[str]) -> None:
+    """Write bare geometry, without normals and colours: (V, 3) vertices and (F, 3) faces.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    header = (
+        "ply\nformat binary_little_endian 1.0\ncomment made by h2k-rt\n"
+        f"element vertex {len(vertices)}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    rows = np.empty(len(faces), _FACE)
+    rows["count"] = 3
+    rows["indices"] = faces
+    with Path(path).open("wb") as file:
+        file.write(header.encode("ascii"))
+        file.write(np.ascontiguousarray(vertices, "<f4").tobytes())
+        file.write(rows.tobytes())
