@@ -1,0 +1,209 @@
+"""CUDA sources to code for one GPU, compiled once and kept.
+
+In this order: the user's cache, nvcc, NVRTC, and the PTX that a release wheel carries (the driver translates it at load).
+A cached file is native code that will run: it is taken only from a folder of the user's own that nobody else can write to,
+and only if its digest is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from h2k_kernels.launch import nvcc, nvrtc
+from h2k_kernels.launch.errors import DeviceFailure
+
+#: Options of every kernel. A source adds its own in lines ``// nvcc: OPTION ...``.
+OPTIONS = ("-std=c++17", "-O3")
+#: GPUs that code is made for: Turing to Blackwell.
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+#: The PTX of a release wheel is made for the oldest of them; the driver translates it for any newer one.
+PTX_ARCHITECTURE = "compute_75"
+
+_FOLDER = Path(__file__).resolve().parents[1]
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kernel source with all that its code depends on.
+
+    Attributes:
+        stem: the file's name without suffix.
+        text: the source.
+        headers: name -> text of the package's own headers.
+        options: for the compiler, without the architecture.
+    """
+
+    stem: str
+    text: str
+    headers: dict[str, str]
+    options: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return _FOLDER / f"{self.stem}.cu"
+
+
+@dataclass(frozen=True)
+class Image:
+    """Code that the driver can load.
+
+    Attributes:
+        kind: "cubin" (for one architecture) or "ptx".
+        origin: where it comes from, for messages: "cache", "nvcc 13.0", ...
+    """
+
+    kind: str
+    data: bytes
+    origin: str
+
+
+def read_source(stem: str) -> Source:
+    """The packaged source of a kernel.
+
+    Raises:
+        DeviceFailure: there is none of that name.
+    """
+    path = _FOLDER / f"{stem}.cu"
+    try:
+        text = path.read_text(encoding="utf-8")
+        headers = {header.name: header.read_text(encoding="utf-8") for header in sorted(_FOLDER.glob("*.cuh"))}
+    except OSError as error:
+        raise DeviceFailure(f"the kernel source {path} cannot be read; install h2k-rt again") from error
+    own = [word for line in text.splitlines() if line.startswith("// nvcc:") for word in line[len("// nvcc:") :].split()]
+    return Source(stem, text, headers, (*OPTIONS, *own))
+
+
+def cache_dir() -> Path:
+    """Where compiled kernels are kept: H2K_CACHE, or the user's cache folder. It need not exist."""
+    if os.environ.get("H2K_CACHE"):
+        return Path(os.environ["H2K_CACHE"]) / "kernels"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "h2k-rt" / "kernels"
+
+
+def cache_key(source: Source, architecture: str, compiler: str) -> str:
+    """Digest of everything that the code follows from."""
+    digest = hashlib.sha256()
+    for part in (source.text, *(f"{n}\0{t}" for n, t in source.headers.items()), *source.options, architecture, compiler):
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def compile_kernel(stem: str, architecture: str, cache: Path | None = None) -> Image:
+    """Code of a kernel for one architecture, for example "sm_89".
+
+    Args:
+        cache: folder of the compiled kernels; None: :func:`cache_dir`.
+
+    Raises:
+        DeviceFailure: no way leads there; the message holds each way's reason.
+    """
+    source = read_source(stem)
+    folder = cache or cache_dir()
+    reasons = []
+    for compiler in (nvcc.find, nvrtc.find):
+        try:
+            name, build = compiler()
+            key = cache_key(source, architecture, name)
+            return _cached(folder / f"{stem}-{architecture}-{key[:24]}.cubin", name, lambda: build(source, architecture))  # noqa: B023
+        except DeviceFailure as error:
+            reasons.append(str(error))
+    try:
+        return Image("ptx", (_FOLDER / "ptx" / f"{stem}.ptx").read_bytes(), "prebuilt PTX")
+    except OSError:
+        reasons.append("this installation holds no prebuilt PTX")
+    raise DeviceFailure(f"kernel {stem} cannot be compiled for {architecture}: {'; '.join(reasons)}")
+
+
+def _cached(path: Path, compiler: str, build: Callable[[], bytes]) -> Image:
+    own = _is_private(path.parent)
+    if own and (data := _read(path)) is not None:
+        return Image("cubin", data, f"cache ({compiler})")
+    data = build()
+    if own:
+        _write(path, data)
+    return Image("cubin", data, compiler)
+
+
+def forget(stem: str, architecture: str, cache: Path | None = None) -> None:
+    """Remove what is cached of a kernel, after the driver refused it."""
+    for path in (cache or cache_dir()).glob(f"{stem}-{architecture}-*.cubin"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_private(folder: Path) -> bool:
+    """Make the folder if need be; whether it is the user's own and nobody else can write to it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            return True  # lies in the user's profile
+        state = folder.stat()
+        return state.st_uid == os.getuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        return False  # read-only home: compile anew each time
+
+
+def _read(path: Path) -> bytes | None:
+    """A cached file's content; None where there is none or it is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    return code if code and hashlib.sha256(code).digest() == digest else None
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Put a file into the cache whole or not at all; a full or read-only disk only costs the next run's time."""
+    with contextlib.suppress(OSError):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")  # 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+
+def write_ptx(folder: Path | None = None) -> list[Path]:
+    """Write the PTX of every kernel for a release wheel, by default into the package; returns the files.
+
+    Raises:
+        DeviceFailure: there is no nvcc, or a source does not compile.
+    """
+    folder = folder or _FOLDER / "ptx"
+    name, _ = nvcc.find()
+    folder.mkdir(exist_ok=True)
+    written = []
+    for path in sorted(_FOLDER.glob("*.cu")):
+        target = folder / f"{path.stem}.ptx"
+        target.write_bytes(nvcc.compile_source(nvcc.path(), read_source(path.stem), PTX_ARCHITECTURE, "ptx"))
+        written.append(target)
+    print(f"{len(written)} kernels by {name} for {PTX_ARCHITECTURE} in {folder}")
+    return written
+
+
+if __name__ == "__main__":
+    try:
+        write_ptx()
+    except (DeviceFailure, subprocess.SubprocessError) as problem:
+        sys.exit(f"error: {problem}")
