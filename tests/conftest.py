@@ -61,3 +61,9 @@ def load_vectors(vectors_dir: Path) -> Callable[[str], dict[str, np.ndarray]]:
             return {key: data[key] for key in data}
 
     return load
+
+
+@pytest.fixture(scope="session")
+def kernel_folder(pytestconfig: pytest.Config) -> Path:
+    """Where CUDA kernels compiled for the CPU are kept between runs."""
+    return pytestconfig.cache.mkdir("cuda_host")

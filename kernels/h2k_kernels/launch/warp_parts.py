@@ -13,7 +13,7 @@ from h2k_kernels.launch.plan import LaunchPlan
 from h2k_kernels.warp_parts import Crops
 
 if TYPE_CHECKING:
-    from h2k_kernels.launch.runtime import Runtime
+    from h2k_kernels.launch.runtime import Runtime, Stream
 
 #: ``TILE_WIDTH`` and ``TILE_HEIGHT`` of warp_parts.cu; a thread makes two pixels.
 _TILE = (32, 16)
@@ -77,7 +77,7 @@ def warp_parts(
     groups: Sequence[Crops],
     crops: Sequence[DeviceArray],
     background: float | None = None,
-    stream: object | None = None,
+    stream: Stream | None = None,
 ) -> None:
     """Fill ``crops``; arguments as :func:`plan`.
 
@@ -85,4 +85,4 @@ def warp_parts(
         ValueError: an argument has another type or shape.
         DeviceFailure: the driver refused the launch.
     """
-    runtime.launch_plan("warp_parts", plan(picture, low_normals, to_canvas, groups, crops, background), stream)
+    runtime.run("warp_parts", plan(picture, low_normals, to_canvas, groups, crops, background), stream)
