@@ -13,7 +13,7 @@ A sample's folder appears whole or not at all, so a set can be read while it gro
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,8 +45,8 @@ MAP_NAMES = tuple(MAP_FILES)
 #: Steps of a depth PNG in one nu (SPEC 7).
 DEPTH_STEPS = METHOD.depth_unit_px * METHOD.png_per_px
 
-# Run lengths only: as small as the default strategy on rendered pictures, and half the time.
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+#: Run lengths only: as small as the default strategy on rendered pictures, and half the time.
+PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -99,10 +99,14 @@ class Sample:
 
 
 class SampleSource(Protocol):
-    """Anything samples can be read from."""
+    """A folder that samples can be read from, of either layout (``published.open_dataset``)."""
 
     @property
+    def folder(self) -> Path: ...
+    @property
     def size(self) -> int: ...
+    @property
+    def maps(self) -> tuple[str, ...]: ...
     @property
     def ids(self) -> tuple[str, ...]: ...
     def __len__(self) -> int: ...
@@ -191,6 +195,11 @@ class Dataset:
         self._ids = tuple(sorted(name for name in names if name.isdecimal()))
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """Which of ``MAP_NAMES`` the samples have."""
+        return self.description.maps
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The samples that were there at the last :meth:`refresh`, sorted."""
         return self._ids
@@ -208,7 +217,7 @@ class Dataset:
         Raises:
             DataError: a file is missing or damaged, or the set lacks a map that ``only`` names.
         """
-        wanted = self._wanted(only)
+        wanted = wanted_maps(only, self.maps, self.folder)
         folder = self.path(id)
         raw = _read_json(folder / "sample.json")
         try:
@@ -221,50 +230,16 @@ class Dataset:
         mesh = folder / MESH if self.description.mesh else None
         return Sample(id, self.size, joints, **maps, camera=raw.get("camera", {}), about=raw.get("about", {}), mesh_path=mesh)
 
-    def _wanted(self, only: Collection[str] | None) -> tuple[str, ...]:
-        if only is None:
-            return self.description.maps
-        check_maps(only)
-        lacking = [name for name in only if name not in self.description.maps]
-        if lacking:
-            raise DataError(
-                f"{self.folder}: the dataset has no {' and no '.join(lacking)}, only {', '.join(self.description.maps)}"
-            )
-        return tuple(only)
 
-
-class JoinedDatasets:
-    """Several datasets of one size, read as one; ids are ``<place in the list>/<id>``.
-
-    Raises:
-        DataError: the sizes differ, or there is no dataset.
-    """
-
-    def __init__(self, parts: Sequence[SampleSource]) -> None:
-        sizes = {part.size for part in parts}
-        if len(sizes) != 1:
-            found = " and ".join(map(str, sorted(sizes))) or "no"
-            raise DataError(f"datasets that are used together must have one picture size, not {found} pixels")
-        self.parts = tuple(parts)
-        self.size = sizes.pop()
-
-    def refresh(self) -> None:
-        """List the samples of all parts again."""
-        for part in self.parts:
-            part.refresh()
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """All samples, part after part."""
-        return tuple(f"{place}/{id}" for place, part in enumerate(self.parts) for id in part.ids)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def read(self, id: str, only: Collection[str] | None = None) -> Sample:
-        """As :meth:`Dataset.read`; the sample keeps its own dataset's id."""
-        place, _, own = id.partition("/")
-        return self.parts[int(place)].read(own, only)
+def wanted_maps(only: Collection[str] | None, present: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+    """The maps to read: those of ``only``, all that there are if None; DataError if one is not among them."""
+    if only is None:
+        return present
+    check_maps(only)
+    lacking = [name for name in only if name not in present]
+    if lacking:
+        raise DataError(f"{folder}: the dataset has no {' and no '.join(lacking)}, only {', '.join(present)}")
+    return tuple(only)
 
 
 class DatasetWriter:
@@ -281,18 +256,8 @@ class DatasetWriter:
 
     def __init__(self, folder: str | Path, description: Description) -> None:
         self.folder = Path(folder)
-        if (self.folder / DESCRIPTION).exists():
-            present = Description.load(self.folder)
-            _check_same(self.folder / DESCRIPTION, present, description)
-            if present.count >= description.count:
-                self.description = present
-                return
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise DataError(f"{self.folder}: is not empty and not a dataset; choose another folder")
-        self.description = description
+        self.description = open_folder(self.folder, description)
         make_folder(self.folder / SAMPLES)
-        with replace_file(self.folder / DESCRIPTION) as temporary:
-            temporary.write_text(json.dumps(description.to_json(), indent=1) + "\n")
 
     def has(self, index: int) -> bool:
         """Whether the sample is there already."""
@@ -325,7 +290,7 @@ class DatasetWriter:
         pictures = self._pictures(rendering)
         with new_folder(self.folder / SAMPLES / sample_id(index)) as folder:
             for name, picture in pictures.items():
-                (folder / name).write_bytes(cv2.imencode(".png", picture, _PNG)[1].data)
+                (folder / name).write_bytes(cv2.imencode(".png", picture, PNG_SETTINGS)[1].data)
             if self.description.mesh and mesh is not None:
                 write_shape(*mesh, folder / MESH)
             (folder / "sample.json").write_text(text + "\n")
@@ -412,6 +377,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be written to JSON")
+
+
+def open_folder(folder: Path, description: Description) -> Description:
+    """Begin a dataset in a folder, or go on with the one in it; returns the description that holds from now on.
+
+    Raises:
+        DataError: the folder holds something else, or a dataset made with other settings.
+        OutputError: the folder cannot be written.
+    """
+    path = folder / DESCRIPTION
+    if path.exists():
+        present = Description.load(folder)
+        _check_same(path, present, description)
+        if present.count >= description.count:
+            return present
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: is not empty and not a dataset; choose another folder")
+    make_folder(folder)
+    with replace_file(path) as temporary:
+        temporary.write_text(json.dumps(description.to_json(), indent=1, default=_plain) + "\n")
+    return description
 
 
 def _check_same(path: Path, present: Description, wanted: Description) -> None:
