@@ -13,6 +13,7 @@ from h2k_rt.cli.export import export
 from h2k_rt.cli.import_checkpoint import import_checkpoint
 from h2k_rt.cli.infer import infer
 from h2k_rt.cli.models import models
+from h2k_rt.cli.train import train
 
 app = typer.Typer(
     help="From one photo of a person to a closed, coloured 3D mesh, on your own machine.",
@@ -25,6 +26,7 @@ app.command(epilog=EXIT_CODES)(infer)
 app.command()(models)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(export)
+app.command()(train)
 
 
 def _print_version(wanted: bool) -> None:

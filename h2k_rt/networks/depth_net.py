@@ -34,6 +34,10 @@ class LowDepthNet(nn.Module):
         self.Conv_1x1 = nn.Conv2d(2 * c[0], 3, 1)
 
     def forward(self, picture: Tensor, normals: Tensor) -> Tensor:
+        return self.Conv_1x1(self.features(picture, normals))
+
+    def features(self, picture: Tensor, normals: Tensor) -> Tensor:
+        """What the last convolution reads, (B, 2 base, H, W); training keeps that convolution in full precision."""
         a, b = self.get_submodule("Conv1_1")(picture), self.get_submodule("Conv1_2")(normals)
         skips = [torch.cat([a, b], dim=1)]
         for level in (2, 3, 4, 5):
@@ -45,4 +49,4 @@ class LowDepthNet(nn.Module):
             up = self.get_submodule(f"Up{level}")(x)
             x = gated_concat(self.get_submodule(f"Att{level}"), up, skips[level - 2])  # type: ignore[arg-type]
             x = self.get_submodule(f"Up_conv{level}")(x)
-        return self.Conv_1x1(x)
+        return x

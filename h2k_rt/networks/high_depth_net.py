@@ -41,7 +41,11 @@ class HighDepthNet(nn.Module):
         self.merge3_2 = nn.Conv2d(m, 3, 1)
 
     def forward(self, depth: Tensor, normals: Tensor) -> Tensor:
+        return self.merge3_2(self.features(depth, normals))
+
+    def features(self, depth: Tensor, normals: Tensor) -> Tensor:
+        """What the last convolution reads, (B, 2 base, 8H, 8W); training keeps that convolution in full precision."""
         quarter, half = sub_sampled_normals(normals)
         x = self.merge1_2(self.merge1_1(torch.cat([self.depth1(depth), self.normal1(quarter)], dim=1)))
         x = self.merge2_2(self.merge2_1(torch.cat([self.depth2(x), self.normal2(half)], dim=1)))
-        return self.merge3_2(self.merge3_1(torch.cat([self.depth3(x), self.normal3(normals)], dim=1)))
+        return self.merge3_1(torch.cat([self.depth3(x), self.normal3(normals)], dim=1))

@@ -38,11 +38,14 @@ class NormalNet(nn.Module):
         self.Conv_1x1 = PointConv(c1, 6)
 
     def forward(self, picture: Tensor) -> Tensor:
+        return self.Conv_1x1(self.features(picture))
+
+    def features(self, picture: Tensor) -> Tensor:
+        """What the last convolution reads, (B, base, H, W); training keeps that convolution in full precision."""
         x1 = self.Conv1(picture)
         x2 = self.Conv2(self.Maxpool(x1))
         x3 = self.Conv3(self.Maxpool(x2))
         x4 = self.Conv4(self.Maxpool(x3))
         d4 = self.Up_conv4(gated_concat(self.Att4, self.Up4(x4), x3))
         d3 = self.Up_conv3(gated_concat(self.Att3, self.Up3(d4), x2))
-        d2 = self.Up_conv2(gated_concat(self.Att2, self.Up2(d3), x1))
-        return self.Conv_1x1(d2)
+        return self.Up_conv2(gated_concat(self.Att2, self.Up2(d3), x1))

@@ -84,8 +84,9 @@ def normal_from_depth(depth: Tensor) -> Tensor:
     """Encoded normals (B, 3, H, W) of a depth map (B, 1, H, W) in nu; differentiable (SPEC 8)."""
     gx = F.pad(depth[..., :, :-1] - depth[..., :, 1:], (0, 1, 0, 0))
     gy = F.pad(depth[..., :-1, :] - depth[..., 1:, :], (0, 0, 1, 0))
-    vector = torch.cat([gx, gy, torch.full_like(depth, METHOD.normal_z)], dim=1)
-    encoded = (vector / vector.norm(dim=1, keepdim=True) + 1) / 2
+    # Written out: a norm over three strided channels takes several times longer on CPUs.
+    scale = 0.5 / (gx * gx + gy * gy + METHOD.normal_z**2).sqrt()
+    encoded = torch.cat([gx * scale, gy * scale, METHOD.normal_z * scale], dim=1) + 0.5
     return torch.where(depth < METHOD.normal_min_depth, torch.zeros_like(encoded), encoded)
 
 

@@ -1,0 +1,136 @@
+"""Our losses, where they depart from the published ones (``losses``), and why.
+
+- A person's distance cannot be told from a picture, so depth is compared with each person's mean offset removed, and the
+  offset has a small weight of its own.
+- The published smooth L1 is spent on the jump from the person to the background (front 6, back 0), so depth counts inside the
+  person, as values and as differences between pixels near and far; outside only the wrong side of the jump counts.
+- Networks are trained before their last ReLU or ReLU6, which would stop the gradients of a channel that has once left the range.
+- Normals are compared on the person, as encoded values and as directions.
+
+All terms are means over a sample's person, averaged over the batch. Tensors are (B, C, H, W) float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from h2k_rt.constants import METHOD
+from h2k_rt.training.config import LossConfig
+from h2k_rt.training.losses import normal_from_depth, ssim
+
+Terms = Mapping[str, Tensor]
+
+#: Below this difference (nu; about a centimetre) the robust L1 is quadratic.
+SHAPE_BETA = 0.02
+#: Distances in pixels at which differences of depth are compared.
+GRADIENT_STEPS = (1, 4, 16)
+
+
+def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, C, H, W) over the pixels of (B, 1 or C, H, W) that are 1, for each sample, averaged over the batch."""
+    mask = mask.expand_as(value)
+    total = (value * mask).sum(dim=(1, 2, 3))
+    return (total / mask.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
+
+
+def normal_terms(raw: Tensor, target: Tensor, weights: LossConfig) -> dict[str, Tensor]:
+    """Weighted terms of encoded normals, front and back.
+
+    Args:
+        raw: (B, 6, H, W), the network before its ReLU.
+        target: (B, 6, H, W), encoded, 0 outside the person.
+    """
+    # The z of an encoded normal is above 0 everywhere on the person.
+    person = (target[:, 2:3] > 0).to(raw.dtype)
+    # A ReLU follows: outside the person everything up to 0 is right.
+    terms = {
+        "normal": weights.normal * masked_mean((raw - target).abs(), person),
+        "normal_background": weights.normal_background * masked_mean(raw.clamp_min(0), 1 - person),
+    }
+    angle = sum(masked_mean(_chord(raw[:, side], target[:, side]), person) for side in (slice(0, 3), slice(3, 6)))
+    terms["normal_angle"] = weights.normal_angle * 0.5 * torch.as_tensor(angle)
+    if weights.normal_ssim:
+        terms["normal_ssim"] = weights.normal_ssim * (1 - ssim(raw.clamp(0, 1), target))
+    return terms
+
+
+def _chord(encoded: Tensor, target: Tensor) -> Tensor:
+    """Length of the difference of two fields of unit vectors, (B, 1, H, W): 2 sin(angle / 2)."""
+    ours, theirs = _directions(encoded), _directions(target)
+    x, y, z = (a - b for a, b in zip(ours, theirs, strict=True))
+    return (x * x + y * y + z * z + 1e-6).sqrt()
+
+
+def _directions(encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit vectors of encoded normals, channel by channel: reductions over three strided channels are slow on CPUs."""
+    x, y, z = (2 * encoded[:, i : i + 1] - 1 for i in range(3))
+    scale = (x * x + y * y + z * z + 1e-6).rsqrt()
+    return x * scale, y * scale, z * scale
+
+
+def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: float) -> dict[str, Tensor]:
+    """Weighted terms of depth and mask.
+
+    Args:
+        raw: (B, 3, H, W) before any activation: front, back, mask logit.
+        target: (B, 2, H, W) nu, 0 outside the person.
+        background: weight of the depth outside the person.
+    """
+    person = (target[:, :1] > 0).to(raw.dtype)
+    depth, logit = raw[:, :2], raw[:, 2:3]
+    error = (depth - target) * person
+    count = person.sum(dim=(1, 2, 3)).clamp_min(1)
+    # One offset for both sides: the person's thickness stays in the shape.
+    offset = error.sum(dim=(1, 2, 3)) / (2 * count)
+    shape = (error - offset[:, None, None, None]) * person
+    terms = {
+        "depth_shape": weights.depth_shape * masked_mean(_huber(shape), person),
+        "depth_offset": weights.depth_offset * (_huber(offset) * (count > 1)).mean(),
+    }
+    for step, weight in zip(GRADIENT_STEPS, weights.depth_gradient, strict=True):
+        if weight and min(raw.shape[-2:]) > step:
+            terms[f"depth_gradient_{step}"] = weight * _difference_error(error, person, step)
+    if weights.depth_normal:
+        terms["depth_normal"] = weights.depth_normal * _normal_error(depth, target, person)
+    if background:
+        # ReLU6 follows, which holds front at 6 and back at 0: only the other side is wrong.
+        front = METHOD.front_background - depth[:, :1]
+        wrong = torch.cat([front, depth[:, 1:]], 1).clamp_min(0)
+        terms["depth_background"] = background * masked_mean(
+            F.smooth_l1_loss(wrong, torch.zeros_like(wrong), reduction="none"), 1 - person
+        )
+    terms["mask"] = weights.mask * F.binary_cross_entropy_with_logits(logit, person)
+    return terms
+
+
+def _huber(value: Tensor) -> Tensor:
+    return F.smooth_l1_loss(value, torch.zeros_like(value), reduction="none", beta=SHAPE_BETA)
+
+
+def _difference_error(error: Tensor, person: Tensor, step: int) -> Tensor:
+    """How differences between pixels ``step`` apart are wrong, where both are on the person."""
+    down = masked_mean((error[..., step:, :] - error[..., :-step, :]).abs(), person[..., step:, :] * person[..., :-step, :])
+    right = masked_mean((error[..., :, step:] - error[..., :, :-step]).abs(), person[..., :, step:] * person[..., :, :-step])
+    return (down + right) / 2
+
+
+def _normal_error(depth: Tensor, target: Tensor, person: Tensor) -> Tensor:
+    """L1 of the encoded normals of both sides, where the pixel and the neighbours that its normal reads are on the person."""
+    inside = person.clone()
+    inside[..., 1:, :] *= person[..., :-1, :]
+    inside[..., :, :-1] *= person[..., :, 1:]
+    ours, theirs = _both_normals(depth), _both_normals(target)
+    return masked_mean((ours - theirs).abs(), inside)
+
+
+def _both_normals(depth: Tensor) -> Tensor:
+    return torch.cat([normal_from_depth(depth[:, :1]), normal_from_depth(depth[:, 1:])], dim=1)
+
+
+def total(terms: Terms) -> Tensor:
+    """Sum of weighted terms."""
+    return torch.stack(list(terms.values())).sum()

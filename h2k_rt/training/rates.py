@@ -1,0 +1,25 @@
+"""Learning rates of the schedules a configuration can name."""
+
+from __future__ import annotations
+
+import math
+
+from h2k_rt.training.config import OptimizerConfig
+from h2k_rt.training.schedule import learning_rate
+
+
+def rate_at(config: OptimizerConfig, step: int, progress: float, epoch: float) -> float:
+    """Learning rate of a network.
+
+    Args:
+        step: steps that it has made.
+        progress: share of the run that is done, 0..1.
+        epoch: epochs done, with a fraction.
+    """
+    if config.schedule == "published":
+        return learning_rate(epoch, config.peak)
+    warm = min(1.0, (step + 1) / config.warm_up) if config.warm_up > 0 else 1.0
+    if config.schedule == "constant":
+        return config.peak * warm
+    cosine = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+    return config.peak * warm * (config.floor + (1 - config.floor) * cosine)
