@@ -158,7 +158,7 @@ def _check_depth(values: Mapping[str, Any]) -> Iterator[str]:
     if behind:
         yield f"front depth is behind back depth at {behind} pixels"
     flat = np.count_nonzero((front == back) & hit)
-    if flat > _FLAT_SHARE * max(1, np.count_nonzero(hit)):
+    if flat > _FLAT_SHARE * max(1, int(hit.sum())):
         yield f"front and back depth are the same at {flat} pixels: an open surface"
     low, high = METHOD.normal_min_depth, _DEEPEST
     outside = np.count_nonzero(hit & ((front < low) | (back >= high)))
@@ -175,7 +175,7 @@ def _check_normals(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{side} normals are not where the mask is ({np.count_nonzero(there != (values['mask'] > 0))} pixels differ)"
         if np.abs(size[there] - 1).max(initial=0) > _LENGTH_TOLERANCE:
             yield f"{side} normals are not of unit length"
-        if np.count_nonzero(sign * normal[..., 2][there] < -0.02) > _WRONG_SIDE_SHARE * max(1, np.count_nonzero(there)):
+        if np.count_nonzero(sign * normal[..., 2][there] < -0.02) > _WRONG_SIDE_SHARE * max(1, int(there.sum())):
             yield f"{side} normals point {'away from' if sign > 0 else 'to'} the camera"
 
 
@@ -200,7 +200,7 @@ def _ranges(name: str, value: NDArray[Any]) -> dict[str, tuple[float, float]]:
 def _check_joints(sample: Sample, found: _Findings) -> None:
     joints = sample.joints
     if not np.isfinite(joints).all():
-        found.faults.append("joints are not finite: " + _names(~np.isfinite(joints).all(1)))
+        found.faults.append("joints are not finite: " + _names(np.asarray(~np.isfinite(joints).all(1))))
         return
     present = joints[:, 2] > 0
     outside = present & ((joints[:, :2] < 0) | (joints[:, :2] > sample.size)).any(1)
