@@ -1,6 +1,6 @@
 """What a synthetic person is made of, between the dressing room and the renderer.
 
-World coordinates: metres, x right as the camera sees it, y up, z toward the camera; the person faces +z and the person's left is +x.
+World coordinates: metres, x right as the camera sees it, y up, z toward the camera; the person faces +z, the left is +x.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Surface:
         fold: (V,) float32, amplitude of fine wrinkles in metres, displaced along the normal; 0 is smooth.
         fold_seed: which wrinkles.
         specular: share of light mirrored at grazing-free incidence, 0..1; gloss: Blinn-Phong exponent.
+        colours: (V, 3) uint8 sRGB, used instead of the texture where given (scans).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Surface:
     fold_seed: int = 0
     specular: float = 0.04
     gloss: float = 20.0
+    colours: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,361 @@
+"""The shading kernels: what each covered pixel shows, in one pass without intermediate pictures.
+
+Everything is float32 in camera axes (x right, y down, z away), metres; stored normals are in view axes. The mesh is taken as the
+smooth surface that its vertex normals describe, wrinkled by its folds; depth, normal and shading are those of that surface.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from h2k_rt.data.people.folds import fold_at
+from h2k_rt.data.people.shadows import lit_share
+from h2k_rt.data.people.textures import ENCODE_MAX, ENCODE_STEPS
+
+#: A displacement h along the normal moves the depth by h / cos; below this cosine it is limited (silhouettes).
+_MIN_COSINE = np.float32(0.3)
+#: Reach of the ambient occlusion in metres, and its places around the pixel as shares of it.
+_REACH = np.float32(0.11)
+_AROUND = np.array(
+    [[np.cos(2.39996 * i + 0.6) * np.sqrt((i + 0.7) / 10), np.sin(2.39996 * i + 0.6) * np.sqrt((i + 0.7) / 10)] for i in range(10)],
+    np.float32,
+)
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_STEPS, _TOP = np.float32(ENCODE_STEPS), np.float32(ENCODE_MAX * 0.999)
+
+
+class DrawnMesh(NamedTuple):
+    """A surface's geometry as the kernels read it.
+
+    Attributes:
+        screen: (V, 3) float32, see raster.py; points, normals: (V, 3) float32 camera axes, normals outward.
+        faces: (F, 3) int32; rest: (V, 3) float32; fold: (V,) float32 metres, empty: no folds; pattern: of folds.fold_pattern.
+    """
+
+    screen: NDArray[np.float32]
+    points: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    rest: NDArray[np.float32]
+    fold: NDArray[np.float32]
+    pattern: NDArray[np.float32]
+
+
+class Lens(NamedTuple):
+    """focal and half in pixels; ``nu = scale * metres along the ray + offset``; smooth: 1 curved faces, 0 flat ones."""
+
+    focal: np.float32
+    half: np.float32
+    scale: np.float32
+    offset: np.float32
+    smooth: np.float32
+
+
+class Material(NamedTuple):
+    """texture: (h, w, 3) uint8; colours: (V, 3) uint8 used instead if not empty; tint, specular, gloss: as in figure.Surface."""
+
+    uv: NDArray[np.float32]
+    uv_faces: NDArray[np.int32]
+    texture: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
+    tint: NDArray[np.float32]
+    specular: np.float32
+    gloss: np.float32
+
+
+class Lighting(NamedTuple):
+    """ambient: (3, 3) float32: light from above, from below, unit vector up; lights: scene.light_table; shadows: of ShadowMaps."""
+
+    ambient: NDArray[np.float32]
+    lights: NDArray[np.float32]
+    shadow_maps: NDArray[np.float32]
+    shadow_table: NDArray[np.float32]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _fold(mesh, a, b, c, w0, w1, w2, footprint, nx, ny, nz):
+    """Height in metres of the folds at a point of a face, and the normal bent by them."""
+    fa, fb, fc = mesh.fold[a], mesh.fold[b], mesh.fold[c]
+    amplitude = w0 * fa + w1 * fb + w2 * fc
+    if amplitude < np.float32(1e-6):
+        return _ZERO, nx, ny, nz
+    rest, points = mesh.rest, mesh.points
+    x = w0 * rest[a, 0] + w1 * rest[b, 0] + w2 * rest[c, 0]
+    y = w0 * rest[a, 1] + w1 * rest[b, 1] + w2 * rest[c, 1]
+    z = w0 * rest[a, 2] + w1 * rest[b, 2] + w2 * rest[c, 2]
+    h, gx, gy, gz = fold_at(x, y, z, mesh.pattern, footprint)
+    # Change of the height along the two edges, then its gradient on the posed face.
+    d1 = gx * (rest[b, 0] - rest[a, 0]) + gy * (rest[b, 1] - rest[a, 1]) + gz * (rest[b, 2] - rest[a, 2])
+    d2 = gx * (rest[c, 0] - rest[a, 0]) + gy * (rest[c, 1] - rest[a, 1]) + gz * (rest[c, 2] - rest[a, 2])
+    d1, d2 = amplitude * d1 + h * (fb - fa), amplitude * d2 + h * (fc - fa)
+    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+    vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
+    det = uu * vv - uv * uv
+    if det < np.float32(1e-5) * uu * vv or det <= 0:
+        return amplitude * h, nx, ny, nz
+    p, q = (vv * d1 - uv * d2) / det, (uu * d2 - uv * d1) / det
+    sx, sy, sz = p * ux + q * vx, p * uy + q * vy, p * uz + q * vz
+    steep = sx * sx + sy * sy + sz * sz
+    limit = np.float32(1.5)
+    factor = _ONE if steep < limit * limit else limit / np.sqrt(steep)
+    nx, ny, nz = nx - sx * factor, ny - sy * factor, nz - sz * factor
+    inverse = _ONE / np.sqrt(nx * nx + ny * ny + nz * nz)
+    return amplitude * h, nx * inverse, ny * inverse, nz * inverse
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _bulge(mesh, a, b, c, w0, w1, w2, x, y, z, nx, ny, nz):
+    """Height in metres of the curved face over the flat one.
+
+    The point is projected to each corner's tangent plane, the ways are averaged (Phong tessellation, Boubekeur and Alexa 2008).
+    Half of the way reproduces spheres to second order.
+    """
+    points, normals = mesh.points, mesh.normals
+    total, edge = _ZERO, _ZERO
+    for k, w in ((a, w0), (b, w1), (c, w2)):
+        dx, dy, dz = points[k, 0] - x, points[k, 1] - y, points[k, 2] - z
+        mx, my, mz = normals[k, 0], normals[k, 1], normals[k, 2]
+        total += w * (dx * mx + dy * my + dz * mz) * (mx * nx + my * ny + mz * nz)
+        edge = max(edge, dx * dx + dy * dy + dz * dz)
+    # At creases the vertex normals mean nothing: no more than a tenth of the face's size.
+    limit = np.float32(0.1) * np.sqrt(edge)
+    return min(max(total * np.float32(0.5), -limit), limit)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _surface_point(mesh, t, column, row, lens):
+    """Weights of the face's corners, point, normal (outward, bent), depth in nu, 1 if the face shows its outside."""
+    a, b, c = mesh.faces[t, 0], mesh.faces[t, 1], mesh.faces[t, 2]
+    screen, points, normals = mesh.screen, mesh.points, mesh.normals
+    px, py = np.float64(column) + 0.5, np.float64(row) + 0.5
+    ax, ay = screen[a, 0] - px, screen[a, 1] - py
+    bx, by = screen[b, 0] - px, screen[b, 1] - py
+    cx, cy = screen[c, 0] - px, screen[c, 1] - py
+    v0, v1, v2 = (bx * cy - cx * by) * screen[a, 2], (cx * ay - ax * cy) * screen[b, 2], (ax * by - bx * ay) * screen[c, 2]
+    inverse = 1.0 / (v0 + v1 + v2)
+    w0, w1 = np.float32(v0 * inverse), np.float32(v1 * inverse)
+    w2 = _ONE - w0 - w1
+    z = points[a, 2] + w1 * (points[b, 2] - points[a, 2]) + w2 * (points[c, 2] - points[a, 2])
+    tx, ty = (np.float32(px) - lens.half) / lens.focal, (np.float32(py) - lens.half) / lens.focal
+    x, y = tx * z, ty * z
+    length = np.sqrt(tx * tx + ty * ty + _ONE)
+    dx, dy, dz = tx / length, ty / length, _ONE / length
+    nx = w0 * normals[a, 0] + w1 * normals[b, 0] + w2 * normals[c, 0]
+    ny = w0 * normals[a, 1] + w1 * normals[b, 1] + w2 * normals[c, 1]
+    nz = w0 * normals[a, 2] + w1 * normals[b, 2] + w2 * normals[c, 2]
+    norm = np.sqrt(nx * nx + ny * ny + nz * nz)
+    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+    vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+    fx, fy, fz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    outside = fx * dx + fy * dy + fz * dz < 0
+    if norm < np.float32(1e-3) or lens.smooth <= 0:
+        nx, ny, nz = fx, fy, fz
+        norm = np.sqrt(fx * fx + fy * fy + fz * fz) + np.float32(1e-20)
+    nx, ny, nz = nx / norm, ny / norm, nz / norm
+    height = _ZERO
+    cosine = nx * dx + ny * dy + nz * dz
+    # The sign of the face, not of the interpolated normal, says which way is up at a silhouette.
+    steep = -max(-cosine, _MIN_COSINE) if outside else max(cosine, _MIN_COSINE)
+    if lens.smooth > 0:
+        height = _bulge(mesh, a, b, c, w0, w1, w2, x, y, z, nx, ny, nz)
+    if mesh.fold.shape[0] > 0:
+        lift, nx, ny, nz = _fold(mesh, a, b, c, w0, w1, w2, z / lens.focal / abs(steep), nx, ny, nz)
+        height += lift
+    way = height / steep
+    nu = lens.scale * (z * length + way) + lens.offset
+    return w0, w1, w2, x + dx * way, y + dy * way, z + dz * way, nx, ny, nz, dx, dy, dz, nu, outside
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _facing(nx, ny, nz, dx, dy, dz, flip, sign):
+    """The normal on the wanted side of the view: toward it (sign -1) or away (sign 1)."""
+    if flip:
+        nx, ny, nz = -nx, -ny, -nz
+    cosine = sign * (nx * dx + ny * dy + nz * dz)
+    least = np.float32(0.01)
+    if cosine < least:
+        move = sign * (least - cosine)
+        nx, ny, nz = nx + move * dx, ny + move * dy, nz + move * dz
+        inverse = _ONE / np.sqrt(nx * nx + ny * ny + nz * nz)
+        nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
+    return nx, ny, nz
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def trace_back(pixels, hits, mesh, lens, front, depth, normal):
+    """Depth (S, S), no less than ``front``, and normal (S, S, 3) of the farthest surface."""
+    size = depth.shape[1]
+    for i in range(pixels.shape[0]):
+        row, column = pixels[i] // size, pixels[i] % size
+        _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
+        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside, _ONE)
+        depth[row, column] = max(nu, front[row, column])
+        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def trace_front(pixels, hits, mesh, lens, front, depth, normal):
+    """Depth (S, S) and normal (S, S, 3) of the nearest surface, without colour; ``front`` is ``depth``."""
+    size = depth.shape[1]
+    for i in range(pixels.shape[0]):
+        row, column = pixels[i] // size, pixels[i] % size
+        _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
+        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
+        depth[row, column] = nu
+        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _texel(texture, u, v, decode):
+    """Bilinear linear colour; the texture repeats."""
+    h, w = texture.shape[0], texture.shape[1]
+    x = (u - np.floor(u)) * np.float32(w) - np.float32(0.5)
+    y = (_ONE - (v - np.floor(v))) * np.float32(h) - np.float32(0.5)
+    fx, fy = np.floor(x), np.floor(y)
+    xa, ya = np.int64(fx), np.int64(fy)
+    fx, fy = x - fx, y - fy
+    xb, yb = xa + 1, ya + 1
+    if xa < 0:
+        xa += w
+    if xb >= w:
+        xb -= w
+    if ya < 0:
+        ya += h
+    if yb >= h:
+        yb -= h
+    w00, w01, w10, w11 = (_ONE - fx) * (_ONE - fy), fx * (_ONE - fy), (_ONE - fx) * fy, fx * fy
+    a, b, c, d = texture[ya, xa], texture[ya, xb], texture[yb, xa], texture[yb, xb]
+    red = w00 * decode[a[0]] + w01 * decode[b[0]] + w10 * decode[c[0]] + w11 * decode[d[0]]
+    green = w00 * decode[a[1]] + w01 * decode[b[1]] + w10 * decode[c[1]] + w11 * decode[d[1]]
+    blue = w00 * decode[a[2]] + w01 * decode[b[2]] + w10 * decode[c[2]] + w11 * decode[d[2]]
+    return red, green, blue
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _base_colour(mesh, material, t, w0, w1, w2, decode):
+    """Linear colour of a point of a face, before the tint."""
+    colours = material.colours
+    if colours.shape[0] > 0:
+        a, b, c = colours[mesh.faces[t, 0]], colours[mesh.faces[t, 1]], colours[mesh.faces[t, 2]]
+        red = w0 * decode[a[0]] + w1 * decode[b[0]] + w2 * decode[c[0]]
+        green = w0 * decode[a[1]] + w1 * decode[b[1]] + w2 * decode[c[1]]
+        return red, green, w0 * decode[a[2]] + w1 * decode[b[2]] + w2 * decode[c[2]]
+    uv, corners = material.uv, material.uv_faces[t]
+    a, b, c = corners[0], corners[1], corners[2]
+    u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
+    v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
+    return _texel(material.texture, u, v, decode)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _openness(nearness, column, row, lens, x, y, z, nx, ny, nz):
+    """Share of the surroundings' light that reaches a point past the surfaces beside it on the screen."""
+    size = nearness.shape[0]
+    reach = _REACH * lens.focal / z
+    hidden = _ZERO
+    for k in range(_AROUND.shape[0]):
+        c, r = column + np.int64(_AROUND[k, 0] * reach), row + np.int64(_AROUND[k, 1] * reach)
+        if c < 0 or r < 0 or c >= size or r >= size:
+            continue
+        q = nearness[r, c]
+        if q <= 0:
+            continue
+        oz = _ONE / q
+        ox = (np.float32(c) + np.float32(0.5) - lens.half) / lens.focal * oz - x
+        oy = (np.float32(r) + np.float32(0.5) - lens.half) / lens.focal * oz - y
+        oz -= z
+        up = ox * nx + oy * ny + oz * nz - np.float32(0.006)
+        if up > 0:
+            square = ox * ox + oy * oy + oz * oz
+            hidden += up / np.sqrt(square) / (_ONE + square * np.float32(40))
+    return max(_ONE - hidden * np.float32(0.17), np.float32(0.2))
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _lit(lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness):
+    """Diffuse light (3) that a white surface would send out, and mirrored light (3)."""
+    ambient = lighting.ambient
+    share = (nx * ambient[2, 0] + ny * ambient[2, 1] + nz * ambient[2, 2]) * np.float32(0.5) + np.float32(0.5)
+    red = (ambient[1, 0] + share * (ambient[0, 0] - ambient[1, 0])) * openness
+    green = (ambient[1, 1] + share * (ambient[0, 1] - ambient[1, 1])) * openness
+    blue = (ambient[1, 2] + share * (ambient[0, 2] - ambient[1, 2])) * openness
+    # Schlick's Fresnel term, at grazing angles limited as rough surfaces do.
+    graze = max(_ONE + (nx * dx + ny * dy + nz * dz), _ZERO)
+    fresnel = material.specular + (np.float32(0.35) * material.specular + np.float32(0.04)) * graze * graze * graze * graze * graze
+    shine = fresnel * np.float32(0.6)
+    mirror_red, mirror_green, mirror_blue = shine * red, shine * green, shine * blue
+    for k in range(lighting.lights.shape[0]):
+        light = lighting.lights[k]
+        lx, ly, lz, strength = light[0], light[1], light[2], _ONE
+        if light[9] > 0:
+            lx, ly, lz = light[6] - x, light[7] - y, light[8] - z
+            square = lx * lx + ly * ly + lz * lz
+            inverse = _ONE / np.sqrt(square)
+            lx, ly, lz = lx * inverse, ly * inverse, lz * inverse
+            inside = (lx * light[0] + ly * light[1] + lz * light[2] - light[10]) / (np.float32(0.25) * (_ONE - light[10]))
+            strength = min(max(inside, _ZERO), _ONE) / max(square, np.float32(0.25))
+        cosine = nx * lx + ny * ly + nz * lz
+        if cosine <= 0 or strength <= 0:
+            continue
+        if light[11] >= 0:
+            # Moved off the surface, so that it does not shadow itself at grazing light.
+            off = np.float32(0.004)
+            strength *= lit_share(
+                lighting.shadow_maps, lighting.shadow_table, np.int64(light[11]), x + off * nx, y + off * ny, z + off * nz
+            )
+            if strength <= 0:
+                continue
+        strength *= cosine
+        red += strength * light[3]
+        green += strength * light[4]
+        blue += strength * light[5]
+        hx, hy, hz = lx - dx, ly - dy, lz - dz
+        half = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
+        if half > np.float32(0.5):
+            peak = np.exp(material.gloss * np.log(half)) * (material.gloss + np.float32(8)) * np.float32(0.125) * fresnel * strength
+            mirror_red += peak * light[3]
+            mirror_green += peak * light[4]
+            mirror_blue += peak * light[5]
+    return red, green, blue, mirror_red, mirror_green, mirror_blue
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _encoded(value, table):
+    return table[np.int64(np.sqrt(min(max(value, _ZERO), _TOP)) * _STEPS)]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def shade_front(pixels, hits, mesh, lens, material, lighting, nearness, decode, encode, encode_tone, depth, normal, albedo, rgb):
+    """Depth, normal, albedo and shaded colour of the nearest surface.
+
+    Args:
+        pixels: (P,) int32 flat index; hits: (S, S) int32 face of each pixel; nearness: (S, S) float32 of all surfaces.
+        decode, encode, encode_tone: colour tables of textures.py.
+        depth: (S, S) float32; normal: (S, S, 3) float32; albedo, rgb: (S, S, 3) uint8; written where ``pixels`` says.
+    """
+    size = depth.shape[1]
+    tint = material.tint
+    for i in range(pixels.shape[0]):
+        row, column = pixels[i] // size, pixels[i] % size
+        t = hits[row, column]
+        w0, w1, w2, x, y, z, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, t, column, row, lens)
+        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
+        depth[row, column] = nu
+        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+        base_red, base_green, base_blue = _base_colour(mesh, material, t, w0, w1, w2, decode)
+        base_red, base_green, base_blue = base_red * tint[0], base_green * tint[1], base_blue * tint[2]
+        albedo[row, column, 0] = _encoded(base_red, encode)
+        albedo[row, column, 1] = _encoded(base_green, encode)
+        albedo[row, column, 2] = _encoded(base_blue, encode)
+        openness = _openness(nearness, column, row, lens, x, y, z, nx, ny, nz)
+        red, green, blue, mirror_red, mirror_green, mirror_blue = _lit(
+            lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness
+        )
+        rgb[row, column, 0] = _encoded(base_red * red + mirror_red, encode_tone)
+        rgb[row, column, 1] = _encoded(base_green * green + mirror_green, encode_tone)
+        rgb[row, column, 2] = _encoded(base_blue * blue + mirror_blue, encode_tone)

@@ -1,0 +1,202 @@
+"""Where the camera stands: views of a figure, drawn at random or as published, and the exact projection of each.
+
+View axes: x right in the picture, y up, z toward the camera. Camera axes: x right, y down, z away from the camera (OpenCV).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from h2k_rt.constants import METHOD, Method
+
+#: Projections of the outline needed until box and scale agree to less than a hundredth of a pixel.
+_FRAMING_STEPS = 6
+
+
+@dataclass(frozen=True)
+class View:
+    """How a person is seen; the defaults are the published camera in front of the person.
+
+    Attributes:
+        yaw: degrees the person turns toward the picture's right.
+        pitch: degrees; above 0 the camera looks down at the person.
+        roll: degrees the person leans toward the picture's left.
+        fov: field of view of the canvas in degrees. The camera moves away as it narrows, so the person keeps the size.
+        scale: factor of the framed size (``person_height_px`` at 1).
+        shift: right and down, in pixels of the full canvas.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    fov: float = METHOD.fov_degrees
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3): world -> view axes."""
+        (cy, sy), (cp, sp), (cr, sr) = (
+            (math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in (self.yaw, self.pitch, self.roll)
+        )
+        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+        roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        return roll @ pitch @ yaw
+
+
+PUBLISHED_VIEW = View()
+
+
+def sample_view(rng: np.random.Generator) -> View:
+    """A view as photos of standing people have it: mostly level, from the front or up to 30 degrees aside."""
+    yaw = rng.uniform(-30, 30) if rng.random() < 0.75 else float(np.clip(rng.normal(0, 8), -30, 30))
+    fov = METHOD.fov_degrees if rng.random() < 0.4 else math.exp(rng.uniform(math.log(18), math.log(60)))
+    return View(
+        yaw=yaw,
+        pitch=float(np.clip(rng.normal(1.5, 4), -10, 12)),
+        roll=float(np.clip(rng.normal(0, 1.8), -6, 6)),
+        fov=fov,
+        scale=float(np.clip(rng.normal(1, 0.025), 0.92, 1.06)),
+        shift=(float(np.clip(rng.normal(0, 14), -40, 40)), float(np.clip(rng.normal(0, 14), -40, 40))),
+    )
+
+
+@dataclass(frozen=True)
+class ViewCamera:
+    """The pinhole camera of one rendering.
+
+    Attributes:
+        rotation: (3, 3) float64, world -> view axes.
+        centre: (3,) float64, world metres: the point that is at ``distance`` in the middle of the picture.
+        metres_per_unit: length of one scan unit (SPEC 10).
+        distance: of the camera from the reference plane in scan units; 1 for the published field of view.
+        fov: degrees, both ways.
+        size: side of the picture in pixels.
+        view: what was asked for.
+    """
+
+    rotation: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    metres_per_unit: float
+    distance: float
+    fov: float
+    size: int
+    view: View
+
+    @property
+    def focal_px(self) -> float:
+        """In pixels of this picture."""
+        return self.size / (2 * math.tan(math.radians(self.fov / 2)))
+
+    @property
+    def distance_metres(self) -> float:
+        return self.distance * self.metres_per_unit
+
+    def to_camera(self, points: NDArray) -> NDArray[np.float64]:
+        """(..., 3) world metres -> camera axes, metres."""
+        seen = (np.asarray(points, np.float64) - self.centre) @ self.rotation.T
+        return seen * (1, -1, -1) + (0, 0, self.distance_metres)
+
+    def project(self, points: NDArray) -> NDArray[np.float64]:
+        """(..., 3) world metres -> (..., 2) pixel edge coordinates of this picture."""
+        seen = self.to_camera(points)
+        return seen[..., :2] / seen[..., 2:] * self.focal_px + self.size / 2
+
+    def nu_scale(self, method: Method = METHOD) -> tuple[float, float]:
+        """(a, b) of ``nu = a r + b`` with r the distance along the ray in metres.
+
+        ``D = (r - r0) f + N/2`` pixels, r in scan units (SPEC 7); another focal length keeps f pixels to the unit, so relief keeps
+        its proportion to width.
+        """
+        per_unit = method.focal_px / method.depth_unit_px
+        return per_unit / self.metres_per_unit, (method.size / 2) / method.depth_unit_px - per_unit * self.distance
+
+    def lift(self, depth: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(S, S) depth in nu -> (S, S, 3) world metres; meaningless where the depth is background."""
+        scale, offset = self.nu_scale()
+        tangent = (np.arange(self.size) + 0.5 - self.size / 2) / self.focal_px
+        rays = np.stack((*np.meshgrid(tangent, tangent), np.ones((self.size, self.size))), axis=-1)
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        seen = rays * ((np.asarray(depth, np.float64) - offset) / scale)[..., None]
+        return (seen - (0, 0, self.distance_metres)) * (1, -1, -1) @ self.rotation + self.centre
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers for a file; :func:`camera_from_dict` reads them back."""
+        return {
+            "convention": "x right, y up, z toward the camera; view = rotation (world - centre), metres",
+            "rotation": self.rotation.tolist(),
+            "centre": self.centre.tolist(),
+            "metres_per_unit": self.metres_per_unit,
+            "distance": self.distance,
+            "fov": self.fov,
+            "size": self.size,
+            "yaw": self.view.yaw,
+            "pitch": self.view.pitch,
+            "roll": self.view.roll,
+            "scale": self.view.scale,
+            "shift": list(self.view.shift),
+        }
+
+
+def camera_from_dict(data: Mapping[str, Any]) -> ViewCamera:
+    """The inverse of :meth:`ViewCamera.as_dict`."""
+    view = View(data["yaw"], data["pitch"], data["roll"], data["fov"], data["scale"], tuple(data["shift"]))
+    rotation, centre = np.array(data["rotation"], np.float64), np.array(data["centre"], np.float64)
+    return ViewCamera(rotation, centre, data["metres_per_unit"], data["distance"], data["fov"], data["size"], view)
+
+
+def area_centroid(meshes: Iterable[tuple[NDArray[np.floating], NDArray[np.int32]]]) -> NDArray[np.float64]:
+    """(3,) centroid of the surfaces of (vertices, faces) meshes, weighted by area."""
+    total, weight = np.zeros(3), 0.0
+    for vertices, faces in meshes:
+        a, b, c = (vertices[faces[:, i]] for i in range(3))
+        cross = np.cross(b - a, c - a)
+        area = np.sqrt(np.einsum("ij,ij->i", cross, cross))
+        total += (area @ (a + b + c)) / 3
+        weight += float(area.sum())
+    return total / max(weight, 1e-12)
+
+
+def place_camera(outline: NDArray[np.floating], centroid: NDArray[np.float64], view: View, size: int) -> ViewCamera:
+    """The camera under which the outline's box is centred and as large as framed people are.
+
+    Args:
+        outline: (V, 3) world metres, the visible vertices.
+        centroid: (3,) world metres, on the reference plane (for example :func:`area_centroid`).
+    """
+    rotation = view.rotation()
+    distance = METHOD.half_tan / math.tan(math.radians(view.fov / 2))
+    focal = METHOD.focal_px * distance
+    seen = (outline - centroid).astype(np.float32) @ rotation.T.astype(np.float32)
+    middle = (seen.min(0) + seen.max(0)) / 2
+    x0, y0, unit = float(middle[0]), float(middle[1]), float(np.ptp(seen[:, :2], axis=0).max()) / 0.7
+    target = METHOD.person_height_px * view.scale
+    for _ in range(_FRAMING_STEPS):
+        factor = np.float32(focal) / (np.float32(distance * unit) - seen[:, 2])
+        x, y = (seen[:, 0] - np.float32(x0)) * factor, (np.float32(y0) - seen[:, 1]) * factor
+        left, right, top, bottom = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+        metres_per_px = distance * unit / focal
+        x0 += ((left + right) / 2 - view.shift[0]) * metres_per_px
+        y0 -= ((top + bottom) / 2 - view.shift[1]) * metres_per_px
+        unit *= max(right - left, bottom - top) / target
+    centre = centroid + np.array([x0, y0, 0.0]) @ rotation
+    return ViewCamera(rotation, centre, unit, distance, view.fov, size, view)
+
+
+def published_camera(vertices: NDArray[np.floating], view: View, size: int) -> ViewCamera:
+    """The camera that scans were published with (SPEC 10): the vertices' mean in the middle, 2.8 times the largest coordinate
+    (before the turn) to a unit. ``view.scale`` and ``view.shift`` are not used.
+
+    Args:
+        vertices: (V, 3) world metres.
+    """
+    centre = np.asarray(vertices, np.float64).mean(0)
+    unit = 2.8 * float(np.abs(vertices - centre).max())
+    distance = METHOD.half_tan / math.tan(math.radians(view.fov / 2))
+    return ViewCamera(view.rotation(), centre, unit, distance, view.fov, size, view)
