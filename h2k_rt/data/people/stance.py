@@ -1,0 +1,214 @@
+"""Legs and pelvis: feet planted on the floor, knees by inverse kinematics, the centre of mass above the feet."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel
+from h2k_rt.data.people.puppet import OUTWARD, SIDES, Puppet
+from h2k_rt.data.people.turns import Matrix, Vector, turn_x, turn_y
+
+_BALANCE_STEPS = 3
+_TOES = tuple(f"toe{toe}-1" for toe in range(1, 6))
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A foot that stands on the floor.
+
+    Attributes:
+        spot: (x, z) of the ankle of the flat foot, metres, relative to the middle between the feet.
+        yaw: degrees, positive to the person's left.
+        heel: degrees by which the heel is raised about the ball of the foot; negative: the toes raised about the heel.
+        share: of the weight.
+        bend: the least bending of the knee in degrees.
+    """
+
+    spot: tuple[float, float]
+    yaw: float
+    heel: float = 0.0
+    share: float = 0.5
+    bend: float = 4.0
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A leg in the air; all in degrees relative to the pelvis: hip flexion, abduction, outward turn, knee bending, toes down."""
+
+    flexion: float
+    abduction: float
+    turn: float
+    knee: float
+    point: float
+
+
+Leg = Planted | Lifted
+
+
+@dataclass(frozen=True)
+class Stance:
+    """Both legs and the pelvis.
+
+    Attributes:
+        legs: by side, "L" and "R"; at least one planted.
+        pelvis: world rotation.
+        name: for the record.
+    """
+
+    legs: Mapping[str, Leg]
+    pelvis: Matrix
+    name: str
+
+
+@dataclass(frozen=True)
+class Foot:
+    """Rest measures of a foot below its ankle, relative to the ankle: ball and heel where they touch the floor."""
+
+    height: float
+    ball: Vector
+    heel: Vector
+
+
+def measure_foot(body: Body, side: str) -> Foot:
+    """The foot of a body at rest, where the sole is flat."""
+    ankle = body.heads[body.model.bone_index[f"foot.{side}"]]
+    sole = body.rest[foot_vertices(body.model)[side]]
+    height = float(ankle[1] - sole[:, 1].min())
+    ball = np.mean([body.heads[body.model.bone_index[f"{toe}.{side}"]] for toe in _TOES], axis=0) - ankle
+    heel = sole[sole[:, 2].argmin()] - ankle
+    return Foot(height, np.array([ball[0], -height, ball[2]]), np.array([heel[0], -height, heel[2] + 0.02]))
+
+
+@functools.cache
+def foot_vertices(model: BodyModel) -> dict[str, NDArray[np.int64]]:
+    """Skin vertices that follow the foot or a toe, by side."""
+    main = [model.bone_labels[bone] for bone in model.main_bone[:SKIN_VERTICES]]
+    return {
+        side: np.flatnonzero([label.startswith(("foot.", "toe")) and label.endswith(f".{side}") for label in main])
+        for side in SIDES
+    }
+
+
+def plant(puppet: Puppet, stance: Stance) -> None:
+    """Sets pelvis and legs: planted feet exactly on the floor, the centre of mass over the point that the shares ask for.
+
+    The upper body should be set before, for its mass counts.
+    """
+    feet = {side: measure_foot(puppet.body, side) for side in SIDES}
+    puppet.set_world("root", stance.pelvis)
+    puppet.shift = np.zeros(3)
+    puppet.update()
+    planted = {side: leg for side, leg in stance.legs.items() if isinstance(leg, Planted)}
+    ankles = {side: _ankle(leg, feet[side]) for side, leg in planted.items()}
+    goal = _support(planted, feet)
+    for side, leg in stance.legs.items():
+        if isinstance(leg, Lifted):
+            _lift(puppet, side, leg)
+    start = np.mean([puppet.head(f"upperleg01.{side}") for side in SIDES], axis=0)
+    offset = goal - start[[0, 2]]
+    for step in range(_BALANCE_STEPS):
+        _stand(puppet, planted, ankles, feet, offset)
+        if step + 1 < _BALANCE_STEPS:
+            offset = offset + goal - centre_of_mass(puppet)[[0, 2]]
+
+
+def _stand(
+    puppet: Puppet,
+    planted: Mapping[str, Planted],
+    ankles: Mapping[str, Vector],
+    feet: Mapping[str, Foot],
+    offset: NDArray[np.float64],
+) -> None:
+    """Puts the pelvis at ``offset`` (x, z), as high as the legs reach, and the feet where they belong."""
+    puppet.shift = np.array([offset[0], 0.0, offset[1]])
+    puppet.update()
+    puppet.shift[1] = min(_lift_room(puppet, side, leg, ankles[side]) for side, leg in planted.items())
+    puppet.update()
+    for side, leg in planted.items():
+        knee = turn_y(leg.yaw) @ np.array([0.0, 0.0, 1.0])
+        puppet.reach(puppet.legs[side], ankles[side], knee, 1.0)
+    puppet.update()
+    for side, leg in planted.items():
+        flat = turn_y(leg.yaw)
+        foot = flat @ turn_x(leg.heel)
+        shin = puppet.posed.rotations[puppet.body.model.bone_parents[puppet.index[f"foot.{side}"]]]
+        puppet.local[puppet.index[f"foot.{side}"]] = shin.T @ foot
+        toes = turn_x(-max(0.0, leg.heel))  # the toes stay on the floor while the heel is raised
+        for toe in _TOES:
+            puppet.local[puppet.index[f"{toe}.{side}"]] = toes
+    puppet.update()
+
+
+def _lift_room(puppet: Puppet, side: str, leg: Planted, ankle: Vector) -> float:
+    """How far the pelvis may rise until this leg is as straight as it may be."""
+    limb = puppet.legs[side]
+    hip = puppet.posed.heads[limb.upper]
+    a, b = limb.lengths
+    longest = a * a + b * b + 2 * a * b * math.cos(math.radians(leg.bend))
+    sideways = (ankle[0] - hip[0]) ** 2 + (ankle[2] - hip[2]) ** 2
+    return float(ankle[1] + math.sqrt(max(longest - sideways, 0.01)) - hip[1])
+
+
+def _ankle(leg: Planted, foot: Foot) -> Vector:
+    """World position of the ankle, with the heel or the toes raised about the point that stays on the floor."""
+    flat = np.array([leg.spot[0], foot.height, leg.spot[1]])
+    pivot = foot.ball if leg.heel >= 0 else foot.heel
+    turned = turn_y(leg.yaw)
+    return flat + turned @ (pivot - turn_x(leg.heel) @ pivot)
+
+
+def _support(planted: Mapping[str, Planted], feet: Mapping[str, Foot]) -> NDArray[np.float64]:
+    """(x, z) below the centre of mass: a little behind the middle of each sole, or under the ball where the heel is raised."""
+    total = sum(leg.share for leg in planted.values())
+    goal = np.zeros(2)
+    for side, leg in planted.items():
+        foot = feet[side]
+        forward = 0.45 if leg.heel < 12 else 0.85
+        middle = turn_y(leg.yaw) @ (foot.heel + forward * (foot.ball - foot.heel))
+        goal += leg.share / total * (np.array(leg.spot) + middle[[0, 2]])
+    return goal
+
+
+def _lift(puppet: Puppet, side: str, leg: Lifted) -> None:
+    """Sets a leg in the air from its joint angles."""
+    limb, outward = puppet.legs[side], OUTWARD[side]
+    pelvis = puppet.rotation("root")
+    thigh_turn = pelvis @ turn_y(outward * leg.turn)
+    swing = turn_x(-leg.flexion)
+    down = np.array([outward * math.sin(math.radians(leg.abduction)), -math.cos(math.radians(leg.abduction)), 0.0])
+    upper = thigh_turn @ swing @ down
+    hinge = thigh_turn @ np.array([1.0, 0.0, 0.0])
+    lower = thigh_turn @ turn_x(leg.knee) @ swing @ down
+    puppet.aim(limb, upper, lower, hinge)
+    puppet.local[limb.end] = turn_x(leg.point)
+    puppet.update()
+
+
+def centre_of_mass(puppet: Puppet) -> Vector:
+    """Centroid of the skin's volume, world metres: a body is of nearly even density."""
+    return volume_centroid(puppet.vertices(), puppet.body.model.quads)
+
+
+@njit(cache=True, nogil=True)
+def volume_centroid(vertices, quads):
+    """Centroid (3,) of the volume inside quads (F, 4), as the sum of tetrahedra with the mean vertex; small holes matter little."""
+    origin = np.zeros(3)
+    for q in range(len(quads)):
+        origin += vertices[quads[q, 0]]
+    origin /= len(quads)
+    total, moment = 0.0, np.zeros(3)
+    for q in range(len(quads)):
+        a = vertices[quads[q, 0]] - origin
+        for k in (1, 2):
+            b, c = vertices[quads[q, k]] - origin, vertices[quads[q, k + 1]] - origin
+            volume = a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+            total += volume
+            moment += volume * (a + b + c) / 4
+    return origin + moment / total
