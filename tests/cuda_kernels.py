@@ -26,7 +26,7 @@ def poisoned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
 
 
 def random_transforms(rng: np.random.Generator, parts: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Similarities canonical -> canvas and back, (parts, 2, 3) each: turned, scaled by 0.4 to 1.6, shifted by up to half a canvas."""
+    """Similarities canonical -> canvas and back, (parts, 2, 3) each: turned, scaled, shifted by up to half a canvas."""
     angle, scale = rng.uniform(-np.pi, np.pi, parts), rng.uniform(0.4, 1.6, parts)
     a, b = scale * np.cos(angle), scale * np.sin(angle)
     shift = rng.uniform(-0.5, 0.5, (2, parts))

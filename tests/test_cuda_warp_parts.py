@@ -139,7 +139,7 @@ def test_wrong_arguments_are_refused() -> None:
     }
     for name, arrays in wrong.items():
         for array in arrays:
-            with pytest.raises(ValueError, match="must|has no transform"):
+            with pytest.raises(ValueError, match=r"must|has no transform"):
                 attempt(**{name: array})
     with pytest.raises(ValueError, match="32 crops"):
         many = (Crops(tuple(range(33)), 2, 2),)

@@ -192,63 +192,77 @@ inline void run(const std::function<void()>& body) {
 
 #else
 
+// A fiber runs thread after thread until one has to wait; then the next fiber goes on with the threads not yet started. So a
+// kernel that never waits runs as a plain loop, and only as many stacks are used as threads wait at once.
 struct FiberBlock : Block<FiberBlock> {
   static constexpr size_t stack_bytes = 256 << 10;
+  struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  };
   ucontext_t scheduler;
-  std::vector<ucontext_t> fibers;
-  std::vector<std::unique_ptr<char[]>> stacks;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<Fiber*> fiber_of;  // of each thread that has started
+  Fiber* running = nullptr;
+  unsigned started = 0;
   const std::function<void()>* body = nullptr;
-  unsigned running = 0;
-  bool plain = false;     // no thread of the first block had to wait: run the others as a plain loop
-  bool has_waited = false;
 
   void wake(unsigned t) { waiting[t] = Waiting::nothing; }
   void wait(unsigned t, Waiting::Kind kind) {
-    if (plain) fail("this block waits at a barrier or warp operation, but the first block did not");
-    has_waited = true;
     waiting[t] = kind;
-    swapcontext(&fibers[t], &scheduler);
+    swapcontext(&fiber_of[t]->context, &scheduler);
     place(threadIdx, t, blockDim);
   }
   static void entry();
+  void resume(Fiber* fiber) {
+    running = fiber;
+    swapcontext(&scheduler, &fiber->context);
+  }
+  void start_fiber(unsigned number) {
+    if (number == fibers.size()) {
+      fibers.push_back(std::make_unique<Fiber>());
+      Fiber& fiber = *fibers.back();
+      getcontext(&fiber.context);
+      fiber.context.uc_link = nullptr;
+      fiber.context.uc_stack.ss_sp = fiber.stack.get();
+      fiber.context.uc_stack.ss_size = stack_bytes;
+      makecontext(&fiber.context, entry, 0);
+    }
+    resume(fibers[number].get());
+  }
   void run(unsigned b, unsigned threads) {
     place(blockIdx, b, gridDim);
     start(threads);
-    if (plain) {
-      for (unsigned t = 0; t < threads; ++t) { place(threadIdx, t, blockDim); (*body)(); finish(t); }
-      return;
-    }
-    while (stacks.size() < threads) stacks.emplace_back(new char[stack_bytes]);
-    fibers.resize(threads);
-    for (unsigned t = 0; t < threads; ++t) {
-      getcontext(&fibers[t]);
-      fibers[t].uc_link = nullptr;
-      fibers[t].uc_stack.ss_sp = stacks[t].get();
-      fibers[t].uc_stack.ss_size = stack_bytes;
-      makecontext(&fibers[t], entry, 0);
-    }
+    fiber_of.assign(threads, nullptr);
+    started = 0;
+    for (unsigned number = 0; started < threads; ++number) start_fiber(number);
     while (alive) {
       bool progress = false;
       for (unsigned t = 0; t < threads; ++t) {
         if (waiting[t] != Waiting::nothing) continue;
         progress = true;
-        running = t;
         place(threadIdx, t, blockDim);
-        swapcontext(&scheduler, &fibers[t]);
+        resume(fiber_of[t]);
       }
       if (!progress) fail("deadlock: the threads of a block wait at different barriers or warp operations");
     }
-    plain = !has_waited && threads > 1;
   }
 };
 inline thread_local FiberBlock* current = nullptr;
 
 inline void FiberBlock::entry() {
   FiberBlock& block = *current;
-  const unsigned t = block.running;
-  (*block.body)();
-  block.finish(t);
-  swapcontext(&block.fibers[t], &block.scheduler);
+  Fiber* const self = block.running;
+  for (;;) {
+    while (block.started < block.waiting.size()) {
+      const unsigned t = block.started++;
+      block.fiber_of[t] = self;
+      place(threadIdx, t, blockDim);
+      (*block.body)();
+      block.finish(t);
+    }
+    swapcontext(&self->context, &block.scheduler);  // until the next block
+  }
 }
 inline void sync() { current->sync(); }
 inline Warp exchange(unsigned mask, uint64_t value, bool vote) { return current->exchange(mask, value, vote); }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from h2k_kernels.launch.arrays import DeviceArray, require
+from h2k_kernels.launch.checks import FLOATS, check_persons, structure
 from h2k_kernels.warp_parts import Crops
 
 #: ``MAX_CROPS`` of common.cuh: parameters of a kernel have a fixed size, and a warp decides on one crop per lane.
@@ -30,9 +31,6 @@ _CROP = np.dtype(
 _TABLE = np.dtype([("count", "i4"), ("tiles", "i4"), ("pixels", "i8"), ("crops", _CROP, (MAX_CROPS,))], align=True)
 _CANVAS = np.dtype([("size", "i4"), ("step", "f4")], align=True)
 
-#: Element types of tensors that the kernels read and write.
-FLOATS = (np.float32, np.float16)
-
 
 def crop_table(tensors: Sequence[DeviceArray], groups: Sequence[Crops], persons: int, tile_width: int, tile_height: int) -> np.void:
     """The crops of all groups, in the groups' order, as a ``CropTable``.
@@ -45,6 +43,7 @@ def crop_table(tensors: Sequence[DeviceArray], groups: Sequence[Crops], persons:
     """
     if len(tensors) != len(groups):
         raise ValueError(f"{len(groups)} groups of crops need as many tensors, not {len(tensors)}")
+    check_persons(persons)
     number = sum(len(group.parts) for group in groups)
     if not 0 < number <= MAX_CROPS:
         raise ValueError(f"a kernel takes 1 to {MAX_CROPS} crops, not {number}")
@@ -53,6 +52,8 @@ def crop_table(tensors: Sequence[DeviceArray], groups: Sequence[Crops], persons:
     for order, (tensor, group) in enumerate(zip(tensors, groups, strict=True)):
         require(tensor, f"crops of group {order}", FLOATS, persons * len(group.parts), 6, group.height, group.width)
         block = 6 * group.height * group.width
+        if block >= 1 << 31:
+            raise ValueError(f"a crop of {group.height} x {group.width} pixels is too large")
         across, down = -(-group.width // tile_width), -(-group.height // tile_height)
         for slot, part in enumerate(group.parts):
             table["crops"][index] = (
@@ -68,7 +69,7 @@ def crop_table(tensors: Sequence[DeviceArray], groups: Sequence[Crops], persons:
             )
             tiles, pixels, index = tiles + across * down, pixels + group.height * group.width, index + 1
     table["count"], table["tiles"], table["pixels"] = number, tiles, pixels
-    return table[()]
+    return structure(table)
 
 
 def crop_pixels(groups: Sequence[Crops]) -> int:
@@ -84,7 +85,7 @@ def canvas_of(size: int) -> np.void:
     """
     if size < 2:
         raise ValueError(f"a canvas has at least 2 pixels a side, not {size}")
-    return np.array((size, np.float32(2) / np.float32(size - 1)), _CANVAS)[()]
+    return structure(np.array((size, np.float32(2) / np.float32(size - 1)), _CANVAS))
 
 
 def check_parts(groups: Sequence[Crops], parts: int) -> None:

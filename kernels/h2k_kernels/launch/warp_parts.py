@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from h2k_kernels.launch.arrays import DeviceArray, require
-from h2k_kernels.launch.crops import FLOATS, canvas_of, check_parts, crop_table
+from h2k_kernels.launch.checks import FLOATS
+from h2k_kernels.launch.crops import canvas_of, check_parts, crop_table
 from h2k_kernels.launch.plan import LaunchPlan
 from h2k_kernels.warp_parts import Crops
 

@@ -1,0 +1,62 @@
+"""What the launch plans share: arguments that may be absent, and scratch memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from h2k_kernels.launch.arrays import DeviceArray, require
+from h2k_kernels.launch.plan import Argument
+
+#: Element types of tensors of networks that the kernels read and write.
+FLOATS = (np.float32, np.float16)
+
+#: What a kernel gets for an array that is not there.
+NULL = np.uint64(0)
+
+#: Largest number of blocks of a grid's second and third dimension.
+_MAX_BLOCKS = 65535
+
+
+def optional(array: DeviceArray | None, name: str, dtype: DTypeLike, *shape: int | None) -> Argument:
+    """A checked array, or the null pointer for None.
+
+    Raises:
+        ValueError: as :func:`h2k_kernels.launch.arrays.require`.
+    """
+    if array is None:
+        return NULL
+    require(array, name, dtype, *shape)
+    return array
+
+
+def address(array: DeviceArray | None) -> int:
+    """Address of an array for a field of a structure; 0 for None."""
+    return 0 if array is None else array.pointer
+
+
+def structure(array: NDArray[np.void]) -> np.void:
+    """An array of one structure as a kernel's argument."""
+    value: np.void = array[()]
+    return value
+
+
+def check_scratch(scratch: DeviceArray, needed: int) -> None:
+    """Whether ``scratch`` is uint8 memory of at least ``needed`` bytes on a multiple of 16.
+
+    Raises:
+        ValueError: it is not.
+    """
+    require(scratch, "scratch", np.uint8, None)
+    if scratch.size < needed or scratch.pointer % 16:
+        raise ValueError(f"scratch must have {needed} bytes at a multiple of 16, not {scratch.size} at {scratch.pointer:#x}")
+
+
+def check_persons(persons: int) -> None:
+    """Whether a batch fits a grid.
+
+    Raises:
+        ValueError: it has none, or more than 65535.
+    """
+    if not 0 < persons <= _MAX_BLOCKS:
+        raise ValueError(f"a batch has 1 to {_MAX_BLOCKS} persons, not {persons}")
