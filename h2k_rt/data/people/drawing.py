@@ -120,15 +120,17 @@ def alpha_of(surface: Surface, material: Material | None) -> NDArray[np.uint8]:
     if surface.alpha is None:
         return _NO_ALPHA
     factor = 1.0 if material is None else surface.texture.shape[0] / material.texture.shape[0]
-    return _plain(reduced(surface.alpha, factor / 0.9), np.uint8)
+    return _plain(reduced(surface.alpha, factor), np.uint8)
 
 
 def visible_vertices(surface: Surface) -> NDArray[np.float32]:
     """Vertices that faces use and that a cut-out texture leaves."""
+    seen = np.zeros(len(surface.vertices), np.bool_)
     if surface.alpha is None:
-        return surface.vertices[np.unique(surface.faces)]
+        seen[surface.faces.ravel()] = True
+        return surface.vertices[seen]
     height, width = surface.alpha.shape
     at = surface.uv[surface.uv_faces.ravel()] % 1
     column, row = (at[:, 0] * (width - 1)).astype(np.int64), ((1 - at[:, 1]) * (height - 1)).astype(np.int64)
-    kept = surface.faces.ravel()[surface.alpha[row, column] >= raster.ALPHA_CUT]
-    return surface.vertices[np.unique(kept)]
+    seen[surface.faces.ravel()[surface.alpha[row, column] >= raster.ALPHA_CUT]] = True
+    return surface.vertices[seen]

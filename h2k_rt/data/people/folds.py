@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-#: Numbers of one fold pattern: 3 x 3 warp waves and phases, then the layers.
+#: Waves that bend the folds and say where they are high.
 _WARPS = 4
 #: spacing of the folds in metres, stretch along them, share of the height, ridged.
 _LAYERS = ((0.058, 4.5, 0.62, 1), (0.027, 3.6, 0.27, 1), (0.0125, 2.2, 0.08, 1), (0.0062, 1.0, 0.03, 0))
@@ -27,9 +27,9 @@ def fold_pattern(seed: int) -> NDArray[np.float32]:
     for _ in range(_WARPS):
         direction = rng.normal(size=3)
         push = rng.normal(size=3)
-        wave = direction / np.linalg.norm(direction) * rng.uniform(14, 34)
-        push = push / np.linalg.norm(push) * rng.uniform(0.25, 0.5) / np.linalg.norm(wave)
-        rows.append([*wave, rng.uniform(0, 2 * math.pi), *push, 0.0])
+        wave = direction / np.linalg.norm(direction) * rng.uniform(2.2, 5.4)
+        push = push / np.linalg.norm(push) * rng.uniform(0.04, 0.08) / np.linalg.norm(wave)
+        rows.append([*wave, rng.uniform(), *push, 0.0])
     tilt = rng.uniform(0.35, 1.2) * rng.choice((-1, 1))
     for number, (spacing, stretch, share, ridged) in enumerate(_LAYERS):
         angle = tilt * (1, -0.8, 0.3, 0.0)[number] + rng.normal(0, 0.12)
@@ -92,6 +92,14 @@ def _noise(x, y, z):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
+def _wave(turns):
+    """A sine made of parabolas, which is much faster, and its derivative by the turn."""
+    t = turns - np.floor(turns) - np.float32(0.5)
+    size = abs(t)
+    return t * (np.float32(16) * size - np.float32(8)), np.float32(32) * size - np.float32(8)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
 def fold_at(x, y, z, pattern, footprint):
     """Height (about -1..1, mean near 0) at a rest position in metres, and its gradient per metre.
 
@@ -107,7 +115,7 @@ def fold_at(x, y, z, pattern, footprint):
     for i in range(_WARPS):
         kx, ky, kz = pattern[i, 0], pattern[i, 1], pattern[i, 2]
         phase = kx * x + ky * y + kz * z + pattern[i, 3]
-        s, c = np.sin(phase), np.cos(phase)
+        s, c = _wave(phase)
         ax, ay, az = pattern[i, 4], pattern[i, 5], pattern[i, 6]
         wx += ax * s
         wy += ay * s

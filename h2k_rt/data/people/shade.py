@@ -229,10 +229,11 @@ def _texel(texture, u, v, decode):
     if yb >= h:
         yb -= h
     w00, w01, w10, w11 = (_ONE - fx) * (_ONE - fy), fx * (_ONE - fy), (_ONE - fx) * fy, fx * fy
-    a, b, c, d = texture[ya, xa], texture[ya, xb], texture[yb, xa], texture[yb, xb]
-    red = w00 * decode[a[0]] + w01 * decode[b[0]] + w10 * decode[c[0]] + w11 * decode[d[0]]
-    green = w00 * decode[a[1]] + w01 * decode[b[1]] + w10 * decode[c[1]] + w11 * decode[d[1]]
-    blue = w00 * decode[a[2]] + w01 * decode[b[2]] + w10 * decode[c[2]] + w11 * decode[d[2]]
+    red, green, blue = _ZERO, _ZERO, _ZERO
+    for row, column, weight in ((ya, xa, w00), (ya, xb, w01), (yb, xa, w10), (yb, xb, w11)):
+        red += weight * decode[texture[row, column, 0]]
+        green += weight * decode[texture[row, column, 1]]
+        blue += weight * decode[texture[row, column, 2]]
     return red, green, blue
 
 
@@ -241,12 +242,13 @@ def _base_colour(mesh, material, t, w0, w1, w2, decode):
     """Linear colour of a point of a face, before the tint."""
     colours = material.colours
     if colours.shape[0] > 0:
-        a, b, c = colours[mesh.faces[t, 0]], colours[mesh.faces[t, 1]], colours[mesh.faces[t, 2]]
-        red = w0 * decode[a[0]] + w1 * decode[b[0]] + w2 * decode[c[0]]
-        green = w0 * decode[a[1]] + w1 * decode[b[1]] + w2 * decode[c[1]]
-        return red, green, w0 * decode[a[2]] + w1 * decode[b[2]] + w2 * decode[c[2]]
-    uv, corners = material.uv, material.uv_faces[t]
-    a, b, c = corners[0], corners[1], corners[2]
+        red, green, blue = _ZERO, _ZERO, _ZERO
+        for k, w in ((mesh.faces[t, 0], w0), (mesh.faces[t, 1], w1), (mesh.faces[t, 2], w2)):
+            red += w * decode[colours[k, 0]]
+            green += w * decode[colours[k, 1]]
+            blue += w * decode[colours[k, 2]]
+        return red, green, blue
+    uv, a, b, c = material.uv, material.uv_faces[t, 0], material.uv_faces[t, 1], material.uv_faces[t, 2]
     u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
     v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
     return _texel(material.texture, u, v, decode)
@@ -289,38 +291,40 @@ def _lit(lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness):
     fresnel = material.specular + (np.float32(0.35) * material.specular + np.float32(0.04)) * graze * graze * graze * graze * graze
     shine = fresnel * np.float32(0.6)
     mirror_red, mirror_green, mirror_blue = shine * red, shine * green, shine * blue
-    for k in range(lighting.lights.shape[0]):
-        light = lighting.lights[k]
-        lx, ly, lz, strength = light[0], light[1], light[2], _ONE
-        if light[9] > 0:
-            lx, ly, lz = light[6] - x, light[7] - y, light[8] - z
+    lights = lighting.lights
+    for k in range(lights.shape[0]):
+        lx, ly, lz, strength = lights[k, 0], lights[k, 1], lights[k, 2], _ONE
+        if lights[k, 9] > 0:
+            lx, ly, lz = lights[k, 6] - x, lights[k, 7] - y, lights[k, 8] - z
             square = lx * lx + ly * ly + lz * lz
             inverse = _ONE / np.sqrt(square)
             lx, ly, lz = lx * inverse, ly * inverse, lz * inverse
-            inside = (lx * light[0] + ly * light[1] + lz * light[2] - light[10]) / (np.float32(0.25) * (_ONE - light[10]))
+            inside = (lx * lights[k, 0] + ly * lights[k, 1] + lz * lights[k, 2] - lights[k, 10]) / (
+                np.float32(0.25) * (_ONE - lights[k, 10])
+            )
             strength = min(max(inside, _ZERO), _ONE) / max(square, np.float32(0.25))
         cosine = nx * lx + ny * ly + nz * lz
         if cosine <= 0 or strength <= 0:
             continue
-        if light[11] >= 0:
+        if lights[k, 11] >= 0:
             # Moved off the surface, so that it does not shadow itself at grazing light.
             off = np.float32(0.004)
             strength *= lit_share(
-                lighting.shadow_maps, lighting.shadow_table, np.int64(light[11]), x + off * nx, y + off * ny, z + off * nz
+                lighting.shadow_maps, lighting.shadow_table, np.int64(lights[k, 11]), x + off * nx, y + off * ny, z + off * nz
             )
             if strength <= 0:
                 continue
         strength *= cosine
-        red += strength * light[3]
-        green += strength * light[4]
-        blue += strength * light[5]
+        red += strength * lights[k, 3]
+        green += strength * lights[k, 4]
+        blue += strength * lights[k, 5]
         hx, hy, hz = lx - dx, ly - dy, lz - dz
         half = (nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
         if half > np.float32(0.5):
             peak = np.exp(material.gloss * np.log(half)) * (material.gloss + np.float32(8)) * np.float32(0.125) * fresnel * strength
-            mirror_red += peak * light[3]
-            mirror_green += peak * light[4]
-            mirror_blue += peak * light[5]
+            mirror_red += peak * lights[k, 3]
+            mirror_green += peak * lights[k, 4]
+            mirror_blue += peak * lights[k, 5]
     return red, green, blue, mirror_red, mirror_green, mirror_blue
 
 

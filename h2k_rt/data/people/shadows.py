@@ -99,24 +99,23 @@ def draw_shadows(table: NDArray[np.float32], meshes: Sequence[tuple[NDArray, ...
 @njit(cache=True, nogil=True, fastmath=True)
 def lit_share(maps, table, number, x, y, z):
     """Share of a light that reaches a point (camera axes), 0..1: the mean of 3 x 3 texels around it, bilinear."""
-    row = table[number]
-    x, y, z = x - row[9], y - row[10], z - row[11]
-    right = row[0] * x + row[1] * y + row[2] * z
-    down = row[3] * x + row[4] * y + row[5] * z
-    forward = row[6] * x + row[7] * y + row[8] * z
-    scale = row[12]
-    if row[14] <= 0:
+    x, y, z = x - table[number, 9], y - table[number, 10], z - table[number, 11]
+    right = table[number, 0] * x + table[number, 1] * y + table[number, 2] * z
+    down = table[number, 3] * x + table[number, 4] * y + table[number, 5] * z
+    forward = table[number, 6] * x + table[number, 7] * y + table[number, 8] * z
+    scale = table[number, 12]
+    if table[number, 14] <= 0:
         scale = scale / max(forward, np.float32(0.05))
-    u, v = right * scale + row[13] - np.float32(1.5), down * scale + row[13] - np.float32(1.5)
+    u, v = right * scale + table[number, 13] - np.float32(1.5), down * scale + table[number, 13] - np.float32(1.5)
     fu, fv = np.floor(u), np.floor(v)
     x0, y0 = np.int64(fu), np.int64(fv)
-    side = np.int64(np.float32(2) * row[13])
+    side = np.int64(np.float32(2) * table[number, 13])
     if x0 < 0 or y0 < 0 or x0 + 3 >= side or y0 + 3 >= side:
         return np.float32(1)
     fu, fv = u - fu, v - fv
-    limit = forward - row[15]
+    limit = forward - table[number, 15]
     # As nearness, so that the texels need no division.
-    nearness = _PARALLEL_OFFSET - limit if row[14] > 0 else np.float32(1) / max(limit, np.float32(0.01))
+    nearness = _PARALLEL_OFFSET - limit if table[number, 14] > 0 else np.float32(1) / max(limit, np.float32(0.01))
     total = np.float32(0)
     for j in range(4):
         weight_v = np.float32(1)
@@ -125,14 +124,14 @@ def lit_share(maps, table, number, x, y, z):
         elif j == 3:
             weight_v = fv
         line = np.float32(0)
-        m = maps[number, y0 + j]
-        if m[x0] <= nearness:
+        r = y0 + j
+        if maps[number, r, x0] <= nearness:
             line += np.float32(1) - fu
-        if m[x0 + 1] <= nearness:
+        if maps[number, r, x0 + 1] <= nearness:
             line += np.float32(1)
-        if m[x0 + 2] <= nearness:
+        if maps[number, r, x0 + 2] <= nearness:
             line += np.float32(1)
-        if m[x0 + 3] <= nearness:
+        if maps[number, r, x0 + 3] <= nearness:
             line += fu
         total += weight_v * line
     return total * np.float32(1 / 9)

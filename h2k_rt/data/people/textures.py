@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import weakref
+from collections import OrderedDict
+
 import cv2
 import numpy as np
 from numba import njit
@@ -61,9 +66,40 @@ def texels_per_pixel(screen: NDArray, faces: NDArray, uv: NDArray, uv_faces: NDA
 
 
 def reduced(texture: NDArray[np.uint8], density: float) -> NDArray[np.uint8]:
-    """Averaged so that about one texel falls on a pixel, against aliasing; never enlarged."""
-    factor = int(density * 0.9)
-    if factor < 2 or min(texture.shape[:2]) < 2 * factor:
-        return texture
-    size = (texture.shape[1] // factor, texture.shape[0] // factor)
-    return np.asarray(cv2.resize(texture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    """Halved as often as leaves at least about one texel to the pixel, against aliasing; never enlarged.
+
+    The last results are kept: skins and hair come again. A texture must therefore not be changed in place.
+    """
+    halvings = int(math.log2(max(density, 1.0) * 1.25))
+    while halvings and min(texture.shape[:2]) < 2 << halvings:
+        halvings -= 1
+    return texture if halvings < 1 else _kept.halved(texture, halvings)
+
+
+class _Kept:
+    """Reduced textures, found again by the identity of the original as long as that lives."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entries: OrderedDict[tuple[int, int], tuple[weakref.ref[NDArray[np.uint8]], NDArray[np.uint8]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def halved(self, texture: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+        key = (id(texture), times)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry[0]() is texture:
+                self._entries.move_to_end(key)
+                return entry[1]
+        small = texture
+        for _ in range(times):
+            size = (small.shape[1] // 2, small.shape[0] // 2)
+            small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8)
+        with self._lock:
+            self._entries[key] = (weakref.ref(texture), small)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+        return small
+
+
+_kept = _Kept(most=96)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from h2k_rt.constants import METHOD, Method
@@ -153,14 +154,46 @@ def camera_from_dict(data: Mapping[str, Any]) -> ViewCamera:
 
 def area_centroid(meshes: Iterable[tuple[NDArray[np.floating], NDArray[np.int32]]]) -> NDArray[np.float64]:
     """(3,) centroid of the surfaces of (vertices, faces) meshes, weighted by area."""
-    total, weight = np.zeros(3), 0.0
+    sums = np.zeros(4)
     for vertices, faces in meshes:
-        a, b, c = (vertices[faces[:, i]] for i in range(3))
-        cross = np.cross(b - a, c - a)
-        area = np.sqrt(np.einsum("ij,ij->i", cross, cross))
-        total += (area @ (a + b + c)) / 3
-        weight += float(area.sum())
-    return total / max(weight, 1e-12)
+        _add_areas(vertices, faces, sums)
+    return sums[:3] / max(float(sums[3]), 1e-12)
+
+
+@njit(cache=True, nogil=True)
+def _add_areas(vertices, faces, sums):
+    """Add area-weighted centroids and areas (twice) of the faces to ``sums``."""
+    for t in range(faces.shape[0]):
+        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        area = np.sqrt(nx * nx + ny * ny + nz * nz)
+        for k in range(3):
+            sums[k] += area * (vertices[a, k] + vertices[b, k] + vertices[c, k]) / 3
+        sums[3] += area
+
+
+@njit(cache=True, nogil=True)
+def _turned(points, origin, rotation):
+    """(V, 3) float64 points relative to ``origin`` in view axes."""
+    out = np.empty((points.shape[0], 3))
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] - origin[0], points[i, 1] - origin[1], points[i, 2] - origin[2]
+        for k in range(3):
+            out[i, k] = rotation[k, 0] * x + rotation[k, 1] * y + rotation[k, 2] * z
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _outline_box(seen, x0, y0, distance):
+    """Least and greatest tangents x, y (up) of points in view axes for a camera at (x0, y0, distance)."""
+    left, right, low, high = np.inf, -np.inf, np.inf, -np.inf
+    for i in range(seen.shape[0]):
+        inverse = 1 / (distance - seen[i, 2])
+        x, y = (seen[i, 0] - x0) * inverse, (seen[i, 1] - y0) * inverse
+        left, right, low, high = min(left, x), max(right, x), min(low, y), max(high, y)
+    return left, right, low, high
 
 
 def place_camera(outline: NDArray[np.floating], centroid: NDArray[np.float64], view: View, size: int) -> ViewCamera:
@@ -173,18 +206,17 @@ def place_camera(outline: NDArray[np.floating], centroid: NDArray[np.float64], v
     rotation = view.rotation()
     distance = METHOD.half_tan / math.tan(math.radians(view.fov / 2))
     focal = METHOD.focal_px * distance
-    seen = (outline - centroid).astype(np.float32) @ rotation.T.astype(np.float32)
-    middle = (seen.min(0) + seen.max(0)) / 2
-    x0, y0, unit = float(middle[0]), float(middle[1]), float(np.ptp(seen[:, :2], axis=0).max()) / 0.7
+    seen = _turned(outline, centroid, rotation)
+    # From far away the box is the points' own; the true distance follows from its size.
+    left, right, low, high = _outline_box(seen, 0.0, 0.0, 1e6)
+    x0, y0, unit = 5e5 * (left + right), 5e5 * (low + high), 1e6 * max(right - left, high - low) / 0.7
     target = METHOD.person_height_px * view.scale
     for _ in range(_FRAMING_STEPS):
-        factor = np.float32(focal) / (np.float32(distance * unit) - seen[:, 2])
-        x, y = (seen[:, 0] - np.float32(x0)) * factor, (np.float32(y0) - seen[:, 1]) * factor
-        left, right, top, bottom = float(x.min()), float(x.max()), float(y.min()), float(y.max())
-        metres_per_px = distance * unit / focal
-        x0 += ((left + right) / 2 - view.shift[0]) * metres_per_px
-        y0 -= ((top + bottom) / 2 - view.shift[1]) * metres_per_px
-        unit *= max(right - left, bottom - top) / target
+        left, right, low, high = _outline_box(seen, x0, y0, distance * unit)
+        metres = distance * unit  # of one tangent at the reference plane
+        x0 += ((left + right) / 2 - view.shift[0] / focal) * metres
+        y0 += ((low + high) / 2 + view.shift[1] / focal) * metres
+        unit *= max(right - left, high - low) * focal / target
     centre = centroid + np.array([x0, y0, 0.0]) @ rotation
     return ViewCamera(rotation, centre, unit, distance, view.fov, size, view)
 
