@@ -55,20 +55,45 @@ class Engine(Protocol):
         ...
 
 
+class TensorLike(Protocol):
+    """What every array library's arrays have."""
+
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+
+
 def check_feeds(inputs: Mapping[str, TensorSpec], feeds: Mapping[str, NDArray], network: str) -> None:
     """Compare ``feeds`` with what a network declares; free dimensions of one name must agree between inputs.
 
     Raises:
         EngineFailure: naming the network, the tensor, what was expected and what came.
     """
-    missing, unknown = inputs.keys() - feeds.keys(), feeds.keys() - inputs.keys()
+    check_tensors(inputs, feeds, network, "inputs", {})
+
+
+def check_tensors(
+    specs: Mapping[str, TensorSpec], tensors: Mapping[str, TensorLike], network: str, role: str, free: dict[str, int]
+) -> None:
+    """Compare inputs or outputs with what a network declares.
+
+    Args:
+        role: "inputs" or "outputs", for messages.
+        free: sizes of free dimensions known so far; those seen for the first time are added.
+
+    Raises:
+        EngineFailure: naming the network, the tensor, what was expected and what came.
+    """
+    missing, unknown = specs.keys() - tensors.keys(), tensors.keys() - specs.keys()
     if missing or unknown:
         parts = [f"misses {', '.join(sorted(missing))}"] if missing else []
         parts += [f"does not know {', '.join(sorted(unknown))}"] if unknown else []
-        raise EngineFailure(f"{network}: {' and '.join(parts)}; its inputs are {', '.join(map(str, inputs.values()))}")
-    free: dict[str, int] = {}
-    for name, spec in inputs.items():
-        array = feeds[name]
+        raise EngineFailure(f"{network}: {' and '.join(parts)}; its {role} are {', '.join(map(str, specs.values()))}")
+    for name, spec in specs.items():
+        array = tensors[name]
         if array.dtype != spec.dtype:
             raise EngineFailure(f"{network}: {name} must be {spec.dtype}, not {array.dtype}")
         fits = array.ndim == len(spec.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +52,7 @@ class OnnxRuntimeEngine:
         threads: int | None = None,
         providers: Sequence[str] = ("CPUExecutionProvider",),
     ) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise EngineFailure('ONNX Runtime is not installed; run: pip install "h2k-rt[cpu]" (or h2k-rt[gpu])') from error
+        ort = import_onnxruntime()
         self.name = name or (Path(os.fspath(model)).stem if not isinstance(model, bytes) else "network")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
@@ -68,13 +66,13 @@ class OnnxRuntimeEngine:
                 model if isinstance(model, bytes) else os.fspath(model), sess_options=options, providers=list(providers)
             )
         except Exception as error:  # ONNX Runtime raises its own, undocumented family
-            raise EngineFailure(f"{self.name}: ONNX Runtime cannot load the network: {_first_line(error)}") from error
+            raise EngineFailure(f"{self.name}: ONNX Runtime cannot load the network: {first_line(error)}") from error
         running = self._session.get_providers()
         absent = [p for p in providers if p not in running]
         if absent:
             raise EngineFailure(f"{self.name}: ONNX Runtime has no {absent[0]} here; it offers {', '.join(running)}")
-        self.inputs: Mapping[str, TensorSpec] = {a.name: _spec(a) for a in self._session.get_inputs()}
-        self.outputs: Mapping[str, TensorSpec] = {a.name: _spec(a) for a in self._session.get_outputs()}
+        self.inputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in self._session.get_inputs()}
+        self.outputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in self._session.get_outputs()}
         self.provider = f"onnxruntime {ort.__version__} {running[0]}"
 
     def run(self, feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
@@ -83,11 +81,25 @@ class OnnxRuntimeEngine:
         try:
             values = self._session.run(names, dict(feeds))
         except Exception as error:
-            raise EngineFailure(f"{self.name}: ONNX Runtime failed: {_first_line(error)}") from error
+            raise EngineFailure(f"{self.name}: ONNX Runtime failed: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
 
 
-def _spec(argument: object) -> TensorSpec:
+def import_onnxruntime() -> Any:
+    """The package.
+
+    Raises:
+        EngineFailure: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineFailure('ONNX Runtime is not installed; run: pip install "h2k-rt[cpu]" (or h2k-rt[gpu])') from error
+    return onnxruntime
+
+
+def spec_of(argument: object) -> TensorSpec:
+    """What ONNX Runtime says of an input or output."""
     name, kind, shape = argument.name, argument.type, argument.shape  # type: ignore[attr-defined]
     if kind not in _DTYPES:
         raise EngineFailure(f"{name}: tensors of type {kind} are not supported")
@@ -95,5 +107,6 @@ def _spec(argument: object) -> TensorSpec:
     return TensorSpec(name, np.dtype(_DTYPES[kind]), dims)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
