@@ -38,7 +38,7 @@ def launches(gpu: Runtime) -> None:
     staged, back = gpu.pinned((1000,), np.float32), gpu.pinned((1000,), np.float32)
     staged[:] = host
     gpu.upload(source, staged, stream)
-    gpu.launch_plan("demo", scaled(source, target, 0.5), stream)
+    gpu.run("demo", scaled(source, target, 0.5), stream)
     gpu.download(back, target, stream)
     gpu.synchronize(stream)
     assert_array_equal(back, (0.5 * host + 2).astype(np.float32))
@@ -111,8 +111,8 @@ def graphs(gpu: Runtime) -> None:
         gpu.fill(target, 0, stream)
         gpu.record(fork, stream)
         gpu.wait(side, fork)
-        gpu.launch_plan("demo", increment, side)
-        gpu.launch_plan("demo", scaled(source, target, 2.0), stream)
+        gpu.run("demo", increment, side)
+        gpu.run("demo", scaled(source, target, 2.0), stream)
         gpu.record(join, side)
         gpu.wait(stream, join)
     assert recording.graph is not None and recording.graph.node_count() == 3
@@ -139,7 +139,7 @@ def graphs(gpu: Runtime) -> None:
         raise AssertionError("waiting cannot be recorded")
     except DeviceFailure as error:
         assert "not permitted when stream is capturing" in str(error)
-    gpu.launch_plan("demo", increment, stream)
+    gpu.run("demo", increment, stream)
     gpu.synchronize(stream)
 
 

@@ -322,7 +322,7 @@ class Runtime:
             plan = LaunchPlan(function.name, grid, block, tuple(args), shared_bytes)
             self._recording.append((function.name, plan, driver.last_node(stream.handle)))
 
-    def launch_plan(self, stem: str, plan: LaunchPlan, stream: Stream | None = None) -> None:
+    def run(self, stem: str, plan: LaunchPlan, stream: Stream | None = None) -> None:
         """Launch as planned."""
         self.launch(self.function(stem, plan.kernel), plan.grid, plan.block, plan.args, plan.shared, stream)
 
