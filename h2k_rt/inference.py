@@ -25,6 +25,23 @@ CROPS = tuple(Crops(g.parts, g.height, g.width) for g in PART_GROUPS)
 
 
 @dataclass(frozen=True)
+class CoarseMaps:
+    """What the networks say of one canvas before the trunk. N = 2048, n = 256.
+
+    Attributes:
+        low_normals, part_normals, normals, low_depth, low_mask: as in :class:`CanvasMaps`.
+        region: (N, N) bool, where the trunk is to run; None: everywhere.
+    """
+
+    low_normals: NDArray[np.float32]
+    part_normals: tuple[NDArray[np.float32], ...]
+    normals: NDArray[np.float32]
+    low_depth: NDArray[np.float32]
+    low_mask: NDArray[np.float32]
+    region: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
 class CanvasMaps:
     """What the networks say of one canvas. N = 2048, n = 256; depth in nu, normals encoded as (n + 1) / 2.
 
@@ -68,6 +85,24 @@ def run_networks(
         watch: takes each stage's time.
     """
     watch = watch or Stopwatch()
+    coarse = fused_normals(engines, picture, transforms, method, person=person, threads=threads, watch=watch)
+    with watch("high depth"):
+        depth, mask = refine_depth(engines["high_depth"], coarse.low_depth[None], coarse.normals, method, coarse.region)
+    return CanvasMaps(coarse.low_normals, coarse.part_normals, coarse.normals, coarse.low_depth, coarse.low_mask, depth, mask)
+
+
+def fused_normals(
+    engines: Mapping[str, Engine],
+    picture: NDArray[np.float32],
+    transforms: PartTransforms,
+    method: Method,
+    *,
+    person: NDArray[np.uint8] | None = None,
+    threads: int | None = None,
+    watch: Stopwatch | None = None,
+) -> CoarseMaps:
+    """All that comes before the trunk: low-resolution maps, part normals and their fusion. Arguments as :func:`run_networks`."""
+    watch = watch or Stopwatch()
     threads = threads or default_threads()
     with watch("low normals"):
         low = low_picture(picture, method.low_size)
@@ -99,9 +134,7 @@ def run_networks(
             sigma=method.blur_sigma,
             threads=threads,
         )
-    with watch("high depth"):
-        depth, mask = refine_depth(engines["high_depth"], low_depth, normals, method, region)
-    return CanvasMaps(low_normals[0], tuple(part_normals), normals, low_depth[0], low_mask, depth, mask)
+    return CoarseMaps(low_normals[0], tuple(part_normals), normals, low_depth[0], low_mask, region)
 
 
 def fine_scale_normals(low_normals: NDArray[np.float32], factor: int, normal_z: float) -> NDArray[np.float32]:

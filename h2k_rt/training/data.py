@@ -76,6 +76,10 @@ class ExampleMaker(Protocol):
     def __call__(self, source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]: ...
 
 
+#: Makes a batch of examples.
+Collate = Callable[[list[dict[str, Any]]], Any]
+
+
 @dataclass(frozen=True)
 class Draw:
     """The example that is to be made: which sample, and its running number in the training."""
@@ -125,9 +129,7 @@ class DrawSampler(Sampler[list[Draw]]):
             batch += 1
 
 
-def example_loader(
-    examples: Examples, sampler: DrawSampler, collate: Callable[[list[dict[str, Any]]], Any], workers: int
-) -> Iterator[Any]:
+def example_loader(examples: Examples, sampler: DrawSampler, collate: Collate, workers: int) -> Iterator[Any]:
     """Batches, made by ``workers`` processes ahead of time (0: when they are asked for).
 
     Raises:

@@ -15,7 +15,7 @@ from h2k_rt.constants import METHOD
 from h2k_rt.data.dataset import Sample
 from h2k_rt.training.augment import NetworkPicture, mirrored_joints, network_picture
 from h2k_rt.training.config import TrainingConfig
-from h2k_rt.training.data import ExampleMaker, Source, check_sample
+from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
 from h2k_rt.training.losses import normal_from_depth
 from h2k_rt.training.nets import LOW_NAMES
 from h2k_rt.training.objective import depth_terms, normal_terms
@@ -90,7 +90,7 @@ def person_window(person: NDArray[np.bool_], window: tuple[int, int], jitter: in
         first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, size)
         middle = (first + last - length) / 2
         reach = max(jitter, (last - first - length) / 2)
-        start = int(round(middle + rng.uniform(-reach, reach)))
+        start = round(middle + rng.uniform(-reach, reach))
         start = min(max(0, start), size - length)
         slices.append(slice(start, start + length))
     return slices[0], slices[1]
@@ -121,6 +121,7 @@ class LowStage:
 
     name, number = "low", 1
     maker: ExampleMaker
+    collate: Collate
 
     def __init__(self, config: TrainingConfig, networks: tuple[str, ...], source: Source) -> None:
         self.config, self.source = config, source

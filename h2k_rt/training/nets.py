@@ -68,12 +68,12 @@ class RawNet(nn.Module):
         self.net = net
         self._mixed = precision == "bfloat16"
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self.to(memory_format=self._format)
+        self.to(memory_format=self._format)  # type: ignore[call-overload]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         formatted = [value.contiguous(memory_format=self._format) for value in inputs]
         with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self._mixed):
-            features = self.net.features(*formatted)  # type: ignore[operator]
+            features = self.net.features(*formatted)
         with torch.autocast(inputs[0].device.type, enabled=False):
             return head_of(self.net)(features.float())
 

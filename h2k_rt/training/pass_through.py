@@ -52,8 +52,9 @@ def _carry_normals(net: NormalNet) -> None:
     _carry(net.Conv1.conv[0], (3, 4, 5), (0, 1, 2))
     _carry(net.Conv1.conv[3], (0, 1, 2), (0, 1, 2))
     gate = net.Att2.psi[0]
+    assert isinstance(gate, nn.Conv2d) and gate.bias is not None
     gate.weight.mul_(_HEAD_SHARE)
-    gate.bias.fill_(_OPEN_GATE)  # type: ignore[union-attr]
+    gate.bias.fill_(_OPEN_GATE)
     for place in (0, 3):
         _carry(net.Up_conv2.conv[place], (0, 1, 2), (0, 1, 2))
     # The back's slopes are unknown; where there is a person at all is known.

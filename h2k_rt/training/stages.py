@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from h2k_rt.constants import METHOD
 from h2k_rt.training.config import TrainingConfig
-from h2k_rt.training.data import ExampleMaker, FolderSource, Source
+from h2k_rt.training.data import Collate, ExampleMaker, FolderSource, Source
 from h2k_rt.training.low_stage import LowStage
 from h2k_rt.training.nets import LOW_NAMES, PART_NAMES
 from h2k_rt.training.state import Networks
@@ -30,7 +30,7 @@ class Stage(Protocol):
     source: Source
     maker: ExampleMaker
     batch: int
-    collate: Callable[[list[dict[str, Any]]], Any]
+    collate: Collate
 
     def updates(self, batch: Any, networks: Networks) -> Iterator[Update]: ...
 

@@ -1,0 +1,179 @@
+"""The five part-normal networks: upright crops of the 2048 x 2048 picture with the low-resolution front normals (SPEC 3, 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from h2k_kernels.sampling import sample_bilinear, zero_bordered
+from numpy.typing import NDArray
+from torch import Tensor
+
+from h2k_rt.constants import METHOD, PART_GROUPS, PartGroup
+from h2k_rt.parts import fit_parts
+from h2k_rt.training.augment import Box, network_picture, person_box
+from h2k_rt.training.config import TrainingConfig
+from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
+from h2k_rt.training.low_stage import both_normals, mirrored, reduced_picture
+from h2k_rt.training.nets import PART_NAMES
+from h2k_rt.training.objective import normal_terms
+from h2k_rt.training.state import Networks
+from h2k_rt.training.update import Update
+
+#: A crop of which less is person is left out.
+LEAST_PERSON = 0.02
+_GROUPS = {group.name: group for group in PART_GROUPS}
+
+
+@dataclass(frozen=True)
+class PartExamples:
+    """Makes the crops of one sample.
+
+    ``low``: (3, 256, 256), the low-resolution picture; ``crops``: for each group with K > 0 usable crops ``picture`` (K, 3, h, w),
+    ``target`` (K, 6, h, w) encoded normals of the full-resolution depth, ``to_canvas`` (K, 2, 3).
+    """
+
+    config: TrainingConfig
+    groups: tuple[str, ...]
+    augmented: bool = True
+
+    def __call__(self, source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        sample = source.read(index)
+        check_sample(sample, source.name(index))
+        if self.augmented and rng.random() < self.config.parts.flip:
+            sample = mirrored(sample)
+        assert sample.rgb is not None and sample.mask is not None and sample.depth is not None
+        augment = self.config.augment if self.augmented else None
+        picture = network_picture(sample.rgb, sample.mask, self.config.model.background_value, augment, rng)
+        whole = zero_bordered(picture.whole(), 3)
+        normals, box = full_normals(sample.depth, sample.mask)
+        framed = zero_bordered(normals, 6)
+        crops = {}
+        for name in self.groups:
+            found = []
+            for part, matrix in self._transforms(_GROUPS[name], sample.joints, rng):
+                target = warped(framed, box[:2], matrix, part)
+                if (target[..., 2] > 0).mean() >= LEAST_PERSON:
+                    found.append((warped(whole, (0, 0), matrix, part), target, matrix))
+            if found:
+                pictures, targets, matrices = zip(*found, strict=True)
+                crops[name] = {
+                    "picture": _stacked(pictures),
+                    "target": _stacked(targets),
+                    "to_canvas": torch.from_numpy(np.stack(matrices)),
+                }
+        return {"low": torch.from_numpy(reduced_picture(picture)), "crops": crops}
+
+    def _transforms(
+        self, group: PartGroup, joints: NDArray[np.float64], rng: np.random.Generator
+    ) -> Iterator[tuple[PartGroup, NDArray[np.float32]]]:
+        """Canonical -> canvas for some of a group's parts, drawn; each from its own draw of wrong joints."""
+        settings = self.config.parts
+        count = settings.crops[PART_NAMES.index(group.name)] if self.augmented else len(group.parts)
+        order: list[int] = []
+        while len(order) < count:
+            order += rng.permutation(group.parts).tolist() if self.augmented else list(group.parts)
+        for part in order[:count]:
+            moved = joints.copy()
+            if self.augmented and settings.joint_jitter:
+                there = moved[:, 2] > 0
+                moved[there, :2] += rng.normal(0, settings.joint_jitter, (int(there.sum()), 2))
+            transforms = fit_parts(moved, METHOD.size)
+            if transforms.problems[part] is None:
+                yield group, transforms.to_canvas[part]
+
+
+def full_normals(depth: NDArray[np.float32], mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Box]:
+    """Encoded normals of the full-resolution depth, (h, w, 6) float32, and where on the canvas they are; 0 elsewhere."""
+    box = person_box(((depth[0] > 0) | (mask > 0)).astype(np.uint8), 2)
+    x0, y0, x1, y1 = box
+    normals = both_normals(torch.from_numpy(depth[None, :, y0:y1, x0:x1].copy()))
+    return normals[0].permute(1, 2, 0).contiguous().numpy(), box
+
+
+def warped(
+    framed: NDArray[np.float32], origin: tuple[int, ...], matrix: NDArray[np.float32], group: PartGroup
+) -> NDArray[np.float32]:
+    """The crop (h, w, c) of a zero-bordered piece of the canvas in a part's frame, as ``h2k_kernels.warp_parts`` makes it."""
+    size = METHOD.size
+    top, left = size // 2 - group.height // 2, size // 2 - group.width // 2
+    out = np.zeros((group.height, group.width, framed.shape[2]), np.float32)
+    rows, columns = range(top, top + group.height), range(left, left + group.width)
+    sample_bilinear(framed, (origin[0], origin[1]), matrix, size, rows, columns, out)
+    return out
+
+
+def _stacked(crops: Sequence[NDArray[np.float32]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)))
+
+
+def collate_parts(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch: crops of all examples group by group, with the place in the batch of the example that each comes from."""
+    crops: dict[str, dict[str, Tensor]] = {}
+    for name in PART_NAMES:
+        found = [(place, example["crops"][name]) for place, example in enumerate(examples) if name in example["crops"]]
+        if found:
+            crops[name] = {key: torch.cat([crop[key] for _, crop in found]) for key in found[0][1]}
+            crops[name]["of"] = torch.cat([torch.full((len(crop["picture"]),), place) for place, crop in found])
+    low = torch.stack([example["low"] for example in examples])
+    return {"low": low, "crops": crops, "sample": torch.tensor([example["sample"] for example in examples])}
+
+
+def warp_prior(canvases: Sequence[Tensor], to_canvas: Tensor, of: Tensor, group: PartGroup) -> Tensor:
+    """Crops (K, 3, h, w) of the low-resolution front normals: the second half of a part network's input.
+
+    Args:
+        canvases: for each sample of the batch (1, 3, N, N), see :func:`upsampled`.
+        of: (K,) which of them each crop is of; to_canvas: (K, 2, 3).
+    """
+    size = METHOD.size
+    device = to_canvas.device
+    x = (2 * (torch.arange(group.width, device=device) + size // 2 - group.width // 2) + 1) / size - 1
+    y = (2 * (torch.arange(group.height, device=device) + size // 2 - group.height // 2) + 1) / size - 1
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.einsum("kij,hwj->khwi", to_canvas, torch.stack([x, y, torch.ones_like(x)], -1))
+    crops = [
+        F.grid_sample(canvases[place], grid[k : k + 1], mode="bilinear", padding_mode="zeros", align_corners=False)
+        for k, place in enumerate(of.tolist())
+    ]
+    return torch.cat(crops)
+
+
+def upsampled(low_normals: Tensor) -> list[Tensor]:
+    """Low-resolution normals (B, 3, n, n), upsampled bilinearly to the canvas one by one."""
+    size = (METHOD.size, METHOD.size)
+    return [F.interpolate(one[None], size=size, mode="bilinear", align_corners=False) for one in low_normals]
+
+
+class PartsStage:
+    """Steps of the part networks: one for each group with crops in the batch."""
+
+    name, number = "parts", 2
+    maker: ExampleMaker
+    collate: Collate
+
+    def __init__(self, config: TrainingConfig, networks: tuple[str, ...], source: Source) -> None:
+        self.config, self.source = config, source
+        counts = dict(zip(PART_NAMES, config.parts.crops, strict=True))
+        self.networks = tuple(name for name in PART_NAMES if name in networks and counts[name])
+        self.batch = config.parts.batch
+        self.maker = PartExamples(config, self.networks)
+        self.collate = collate_parts
+
+    def updates(self, batch: dict[str, Any], networks: Networks) -> Iterator[Update]:
+        """Losses of a batch, network after network; the prior comes from the averaged low-resolution network."""
+        with torch.no_grad():
+            canvases = upsampled(networks.averaged_raw("low_normal")(batch["low"])[:, :3].relu())
+        for name in self.networks:
+            if name not in batch["crops"]:
+                continue
+            crops = batch["crops"][name]
+            with torch.no_grad():
+                prior = warp_prior(canvases, crops["to_canvas"], crops["of"], _GROUPS[name])
+            raw = networks.raw[name](torch.cat([crops["picture"], prior], 1))
+            samples = batch["sample"][crops["of"].cpu()].tolist()
+            yield Update((name,), normal_terms(raw, crops["target"], self.config.loss), samples)

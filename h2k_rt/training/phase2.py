@@ -1,0 +1,127 @@
+"""Phase 2: the high-resolution trunk on crops of the canvas, the other networks frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from h2k_rt.constants import METHOD
+from h2k_rt.training.config import TrainingConfig
+from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
+from h2k_rt.training.objective import depth_terms
+from h2k_rt.training.prepared import FrozenNetworks, Prepared, load_prepared, save_prepared
+from h2k_rt.training.state import Networks
+from h2k_rt.training.update import Update
+
+#: A crop of which less is person is drawn again, this often.
+LEAST_PERSON, TRIES = 0.05, 8
+
+
+@dataclass(frozen=True)
+class TrunkExamples:
+    """Makes crops of one sample: ``low_depth`` (K, 2, h / 8, w / 8), ``normals`` (K, 6, h, w), ``depth`` (K, 2, h, w).
+
+    Args:
+        frozen: the networks of phase 1; cache: folder of prepared samples.
+    """
+
+    config: TrainingConfig
+    frozen: FrozenNetworks
+    cache: Path
+    key: str
+
+    def __call__(self, source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        prepared = self._prepared(source, index, rng)
+        settings = self.config.trunk
+        crops = [random_crop(prepared, settings.crop, rng) for _ in range(settings.crops)]
+        names = ("low_depth", "normals", "depth")
+        return {name: torch.from_numpy(np.stack([crop[place] for crop in crops])) for place, name in enumerate(names)}
+
+    def _prepared(self, source: Source, index: int, rng: np.random.Generator) -> Prepared:
+        count = self.config.trunk.prepared
+        if not count:
+            return self._make(source, index, rng)
+        index %= count
+        path = self.cache / f"{self.key}-{index:06d}.bin"
+        if not path.is_file():
+            # The draw's own generator must not decide what all later draws of this sample read.
+            save_prepared(path, self._make(source, index, np.random.default_rng([self.config.run.seed, index])))
+        return load_prepared(path)
+
+    def _make(self, source: Source, index: int, rng: np.random.Generator) -> Prepared:
+        sample = source.read(index)
+        check_sample(sample, source.name(index))
+        return self.frozen.prepare(sample, self.config, rng, augmented=True)
+
+
+def random_crop(prepared: Prepared, crop: tuple[int, int], rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Low depth, normals and depth of a window on whole low-resolution pixels, mostly on the person; background around it."""
+    factor = METHOD.size // METHOD.low_size
+    height, width = prepared.depth.shape[1:]
+    rows, columns = min(crop[0], height), min(crop[1], width)
+    top = left = 0
+    for _ in range(TRIES):
+        top = int(rng.integers((height - rows) // factor + 1)) * factor
+        left = int(rng.integers((width - columns) // factor + 1)) * factor
+        if (prepared.depth[0, top : top + rows : 8, left : left + columns : 8] > 0).mean() >= LEAST_PERSON:
+            break
+    fine = np.s_[:, top : top + rows, left : left + columns]
+    coarse = np.s_[:, top // factor : (top + rows) // factor, left // factor : (left + columns) // factor]
+    low = np.empty((2, crop[0] // factor, crop[1] // factor), np.float32)
+    low[0], low[1] = METHOD.front_background, METHOD.back_background
+    normals, depth = np.zeros((6, *crop), np.float32), np.zeros((2, *crop), np.float32)
+    low[:, : rows // factor, : columns // factor] = prepared.low_depth[coarse]
+    normals[:, :rows, :columns] = prepared.normals[fine]
+    depth[:, :rows, :columns] = prepared.depth[fine]
+    return low, normals, depth
+
+
+def collate_crops(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """A batch of all crops of the examples."""
+    batch = {name: torch.cat([example[name] for example in examples]) for name in ("low_depth", "normals", "depth")}
+    batch["sample"] = torch.tensor([example["sample"] for example in examples])
+    return batch
+
+
+class TrunkStage:
+    """Steps of the trunk."""
+
+    name, number = "trunk", 3
+    networks: tuple[str, ...] = ("high_depth",)
+    maker: ExampleMaker
+    collate: Collate
+
+    def __init__(self, config: TrainingConfig, source: Source, networks: Networks, cache: Path) -> None:
+        self.config, self.source = config, source
+        self.batch = config.trunk.batch
+        method = replace(METHOD, background_value=config.model.background_value)
+        frozen = FrozenNetworks(networks.averaged, method)
+        self.maker = TrunkExamples(config, frozen, cache, _cache_key(config, source, frozen))
+        self.collate = collate_crops
+
+    def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
+        """The loss of a batch."""
+        raw = networks.raw["high_depth"](batch["low_depth"], batch["normals"])
+        weights = self.config.loss
+        yield Update(self.networks, depth_terms(raw, batch["depth"], weights, weights.trunk_background), batch["sample"].tolist())
+
+
+def _cache_key(config: TrainingConfig, source: Source, frozen: FrozenNetworks) -> str:
+    """Names everything that prepared samples depend on, but for the pictures themselves."""
+    parts = {
+        "networks": frozen.digest(),
+        "augment": asdict(config.augment),
+        "jitter": config.parts.joint_jitter,
+        "seed": config.run.seed,
+        "background": config.model.background_value,
+        "first": source.name(0),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
