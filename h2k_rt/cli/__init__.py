@@ -9,6 +9,7 @@ import typer
 
 from h2k_rt import __version__
 from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, tell
+from h2k_rt.cli.data import data
 from h2k_rt.cli.export import export
 from h2k_rt.cli.import_checkpoint import import_checkpoint
 from h2k_rt.cli.infer import infer
@@ -27,6 +28,7 @@ app.command()(models)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(export)
 app.command()(train)
+app.add_typer(data, name="data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from h2k_rt.data.dataset import MAP_NAMES, check_maps
 from h2k_rt.errors import DataError
@@ -17,9 +16,11 @@ else:
     import tomli as tomllib
 
 #: People that training may learn from, and those kept apart with their own outfits, hair, skins and poses.
-SPLITS = ("train", "holdout")
+Split = Literal["train", "holdout"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
-_KINDS = {"int": int, "bool": bool, "str": str}
+#: The entries of a recipe.
+_KINDS = {"count": int, "seed": int, "size": int, "views": int, "split": str, "maps": list, "mesh": bool}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PeopleRecipe:
     seed: int = 0
     size: int = 512
     views: int = 1
-    split: str = "train"
+    split: Split = "train"
     maps: tuple[str, ...] = MAP_NAMES
     mesh: bool = False
 
@@ -56,20 +57,15 @@ class PeopleRecipe:
             DataError: missing, no TOML, or with an unknown name or a wrong kind of value.
         """
         raw = read_toml(path)
-        fields = {field.name: str(field.type) for field in dataclasses.fields(PeopleRecipe)}
         for name, value in raw.items():
-            if name not in fields:
-                raise DataError(f"{path}: unknown entry {name!r}; a recipe has {', '.join(fields)}")
-            wanted = _KINDS.get(fields[name])
-            if wanted is not None and type(value) is not wanted:
-                raise DataError(f"{path}: {name} must be {fields[name]}, not {value!r}")
-        maps = raw.pop("maps", list(MAP_NAMES))
-        if not isinstance(maps, list) or not all(isinstance(name, str) for name in maps):
-            raise DataError(f"{path}: maps must be a list of {', '.join(MAP_NAMES)}")
+            if name not in _KINDS:
+                raise DataError(f"{path}: unknown entry {name!r}; a recipe has {', '.join(_KINDS)}")
+            if type(value) is not _KINDS[name]:
+                raise DataError(f"{path}: {name} must be a {_KINDS[name].__name__}, not {value!r}")
         if "count" not in raw:
             raise DataError(f"{path}: a recipe must give count")
         try:
-            return PeopleRecipe(**raw, maps=tuple(maps))
+            return PeopleRecipe(**(raw | {"maps": tuple(raw.get("maps", MAP_NAMES))}))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 

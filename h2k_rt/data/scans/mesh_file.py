@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2k_rt.data.people.figure import Surface
+from h2k_rt.data.people.render import plain_surface
 from h2k_rt.errors import DataError, MissingPackageError
 
 #: A person is 1568 pixels tall on the canvas, so a larger texture would not show.
@@ -41,41 +42,29 @@ def read_surface(mesh: Path, texture: Path | None = None) -> Surface:
     if not np.isfinite(corners).all():
         raise DataError(f"{mesh}: has coordinates that are not finite")
     # The reader doubles vertices along the seams of the texture; the surface has none there.
-    vertices, same = np.unique(corners, axis=0, return_inverse=True)
+    vertices, first, same = np.unique(corners, axis=0, return_index=True, return_inverse=True)
     welded = same.reshape(-1).astype(np.int32)[faces]
-    uv, uv_faces, picture = _colours(loaded, faces, texture, mesh)
-    positions = vertices.astype(np.float32)
-    return Surface(
-        name=mesh.stem,
-        vertices=positions,
-        faces=welded,
-        uv=uv,
-        uv_faces=uv_faces,
-        texture=picture,
-        tint=np.ones(3, np.float32),
-        alpha=None,
-        rest=positions,
-        fold=np.zeros(len(positions), np.float32),
-    )
+    picture = _picture(loaded, texture, mesh)
+    if picture is not None:
+        uv = np.asarray(loaded.visual.uv, np.float32)
+        return plain_surface(vertices, welded, uv=uv, uv_faces=faces, texture=_at_most(picture, _MAX_TEXTURE))
+    if getattr(loaded.visual, "kind", None) in ("vertex", "face"):
+        colours = np.asarray(loaded.visual.vertex_colors, np.uint8)[first, :3]
+        return plain_surface(vertices, welded, colours=np.ascontiguousarray(colours))
+    return plain_surface(vertices, welded)
 
 
-def _colours(
-    loaded: Any, faces: NDArray[np.int32], texture: Path | None, mesh: Path
-) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
-    """(T, 2) texture coordinates, (F, 3) faces into them, and the texture."""
-    visual = loaded.visual
-    uv = getattr(visual, "uv", None)
-    if uv is not None and len(uv) == len(loaded.vertices):
-        picture = _material_picture(visual)
-        if picture is None and texture is not None:
-            picture = _read_picture(texture)
-        if picture is not None:
-            return np.asarray(uv, np.float32), faces, _at_most(picture, _MAX_TEXTURE)
-        if getattr(visual, "kind", None) == "texture":
-            raise DataError(f"{mesh}: its texture is not there; put the colour picture into the scan's folder")
-    if getattr(visual, "kind", None) in ("vertex", "face"):
-        return _baked(np.asarray(visual.face_colors)[:, :3])
-    return np.zeros((1, 2), np.float32), np.zeros_like(faces), np.full((1, 1, 3), 160, np.uint8)
+def _picture(loaded: Any, texture: Path | None, mesh: Path) -> NDArray[np.uint8] | None:
+    """The texture of a mesh that has texture coordinates; None for one that has none."""
+    uv = getattr(loaded.visual, "uv", None)
+    if uv is None or len(uv) != len(loaded.vertices):
+        return None
+    picture = _material_picture(loaded.visual)
+    if picture is None and texture is not None:
+        picture = _read_picture(texture)
+    if picture is None:
+        raise DataError(f"{mesh}: its texture is not there; put the colour picture into the scan's folder")
+    return picture
 
 
 def _material_picture(visual: Any) -> NDArray[np.uint8] | None:
@@ -85,16 +74,6 @@ def _material_picture(visual: Any) -> NDArray[np.uint8] | None:
         image = getattr(material, "baseColorTexture", None)
     # trimesh puts a picture of 2 x 2 pixels where it does not find the material's.
     return None if image is None or max(image.size) <= 2 else np.asarray(image.convert("RGB"))
-
-
-def _baked(colours: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.uint8]]:
-    """(F, 3) colours of the faces -> a texture with one texel for each face, as the published renderer colours them: flat."""
-    side = int(np.ceil(np.sqrt(len(colours))))
-    picture = np.zeros((side * side, 3), np.uint8)
-    picture[: len(colours)] = colours
-    row, column = np.divmod(np.arange(len(colours)), side)
-    uv = np.stack(((column + 0.5) / side, 1 - (row + 0.5) / side), axis=1).astype(np.float32)
-    return uv, np.repeat(np.arange(len(colours), dtype=np.int32)[:, None], 3, axis=1), picture.reshape(side, side, 3)
 
 
 def _read_picture(path: Path) -> NDArray[np.uint8]:
