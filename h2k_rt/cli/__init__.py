@@ -10,6 +10,7 @@ import typer
 from h2k_rt import __version__
 from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, tell
 from h2k_rt.cli.data import data
+from h2k_rt.cli.evaluate import evaluate
 from h2k_rt.cli.export import export
 from h2k_rt.cli.import_checkpoint import import_checkpoint
 from h2k_rt.cli.infer import infer
@@ -28,6 +29,7 @@ app.command()(models)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(export)
 app.command()(train)
+app.command("eval")(evaluate)
 app.add_typer(data, name="data")
 
 
