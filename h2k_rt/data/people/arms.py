@@ -9,7 +9,8 @@ import numpy as np
 from h2k_rt.data.people.puppet import OUTWARD, Puppet
 from h2k_rt.data.people.turns import Vector, across, cross, turn, turn_z, unit
 
-_CLAVICLE_FROM, _CLAVICLE_SHARE, _CLAVICLE_MOST = 50.0, 0.3, 25.0
+#: Lift of the collar bone by how far the arm is raised, degrees.
+_CLAVICLE_RAISED, _CLAVICLE_LIFT = (0.0, 30.0, 60.0, 150.0), (-6.0, -5.0, 1.0, 27.0)
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,20 @@ def moved_away(arm: Arm) -> Arm:
     """The same gesture a little further from the body."""
     if isinstance(arm, Swung):
         return replace(arm, out=arm.out + 4.0)
-    return replace(arm, wrist=arm.wrist + 0.015 * arm.away)
+    return replace(arm, wrist=arm.wrist + 0.012 * arm.away)
+
+
+def shifted(arm: Arm, offset: Vector) -> Arm:
+    """The same gesture after the whole body was moved by ``offset``."""
+    return arm if isinstance(arm, Swung) else replace(arm, wrist=arm.wrist + offset)
 
 
 def set_arm(puppet: Puppet, side: str, arm: Arm, bend: tuple[float, float] = (0.0, 0.0)) -> None:
     """Brings one arm into place, the collar bone following a raised arm. ``bend``: degrees of the wrist of a swung arm."""
-    for label in ("clavicle", "shoulder01"):
-        puppet.local[puppet.index[f"{label}.{side}"]] = np.eye(3)
-    puppet.update()
-    _place(puppet, side, arm, bend)
-    puppet.update()
-    raised = _raised(puppet, side)
-    if raised > _CLAVICLE_FROM:
-        lift = min(_CLAVICLE_SHARE * (raised - _CLAVICLE_FROM), _CLAVICLE_MOST)
+    puppet.local[puppet.index[f"shoulder01.{side}"]] = np.eye(3)
+    # Where the arm ends up depends a little on the collar bone, which depends on the arm: two rounds are enough.
+    for _ in range(2):
+        lift = float(np.interp(_raised(puppet, side), _CLAVICLE_RAISED, _CLAVICLE_LIFT))
         puppet.local[puppet.index[f"clavicle.{side}"]] = turn_z(OUTWARD[side] * lift)
         puppet.update()
         _place(puppet, side, arm, bend)

@@ -13,27 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
-from h2k_rt.data.people.body import SKIN_VERTICES, BodyModel
+from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel, Posed
 
-#: Room for clothes between an arm and what it must not touch, metres.
-ARM_CLEARANCE = 0.012
-#: Thighs may touch and flatten each other by this much, metres.
-LEG_OVERLAP = 0.006
+#: Room for clothes between a forearm or hand and trunk, head and legs, metres.
+FOREARM_CLEARANCE = 0.012
+#: Upper arm and trunk, and thigh and thigh, may touch and flatten each other by this much, metres.
+FLESH_OVERLAP = 0.008
+#: Between the arms, whose hands may nearly touch, metres.
+ARMS_CLEARANCE = 0.005
 _CELL = 0.04  # height of the layers that triangles are sorted into, metres
 
 _TRUNK = ("root", "pelvis", "spine", "breast", "neck", "clavicle", "shoulder01", "upperleg01")
-_ARM = ("upperarm", "lowerarm", "wrist", "finger", "metacarpal")
 _FOREARM = ("lowerarm", "wrist", "finger", "metacarpal")
 _LEG = ("upperleg", "lowerleg", "foot", "toe")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Triangles (T, 3) int32 of body parts, and the sampled vertices that are tested against them."""
+    """Body parts as triangles (T, 3) int32, and as sampled vertices to test against other parts, with their skin weights."""
 
     triangles: dict[str, NDArray[np.int32]]
     points: dict[str, NDArray[np.int64]]
+    weights: dict[str, csr_array]
 
 
 @functools.cache
@@ -44,145 +47,164 @@ def parts_of(model: BodyModel) -> Parts:
     def chosen(prefixes: Sequence[str], side: str = "") -> NDArray[np.bool_]:
         return np.array([label.startswith(tuple(prefixes)) and label.endswith(side) for label in labels])
 
-    triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]]).astype(np.int32)
-    limbs = chosen((*_ARM, *_LEG, "upperleg01"))
-    members = {"trunk": chosen(_TRUNK), "head": ~chosen(_TRUNK) & ~limbs}
-    points = {}
+    limbs = chosen(("upperarm", *_FOREARM, *_LEG))
+    members, sampled = {"trunk": chosen(_TRUNK), "head": ~chosen(_TRUNK) & ~limbs}, {}
     for side in ("L", "R"):
-        members[f"arm.{side}"], members[f"leg.{side}"] = chosen(_ARM, side), chosen(_LEG, side)
-        members[f"forearm.{side}"] = chosen(_FOREARM, side)
-        lower_arm = members[f"forearm.{side}"] | _lower_half(model, chosen(("upperarm02",), side), f"upperarm02.{side}")
-        points[f"arm.{side}"] = np.flatnonzero(lower_arm)[::2]
-        thigh = _lower_half(model, chosen(("upperleg02",), side), f"upperleg02.{side}")
-        points[f"leg.{side}"] = np.flatnonzero(chosen(("lowerleg", "foot", "toe"), side) | thigh)[::2]
-    inside = {name: triangles[member[triangles].all(axis=1)] for name, member in members.items()}
-    return Parts(inside, points)
+        forearm = chosen(_FOREARM, side)
+        members[f"arm.{side}"] = forearm | chosen(("upperarm",), side)
+        members[f"leg.{side}"] = chosen(_LEG, side)
+        sampled[f"forearm.{side}"] = forearm
+        sampled[f"upperarm.{side}"] = _below_start(model, chosen(("upperarm02",), side), f"upperarm02.{side}")
+        thigh = _below_start(model, chosen(("upperleg02",), side), f"upperleg02.{side}")
+        sampled[f"leg.{side}"] = thigh | chosen(("lowerleg", "foot", "toe"), side)
+    triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]]).astype(np.int32)
+    points = {name: np.flatnonzero(member)[::2] for name, member in sampled.items()}
+    weights = {name: csr_array(model.skin_weights[vertices]) for name, vertices in points.items()}
+    return Parts({name: triangles[member[triangles].all(axis=1)] for name, member in members.items()}, points, weights)
 
 
-def _lower_half(model: BodyModel, member: NDArray[np.bool_], bone: str) -> NDArray[np.bool_]:
-    """The vertices of a segment that lie more than a third of it below its start: above, it is joined to the trunk."""
+def _below_start(model: BodyModel, member: NDArray[np.bool_], bone: str) -> NDArray[np.bool_]:
+    """The vertices of a segment without its first third, which is joined to the trunk."""
     start = model.template_heads[model.bone_index[bone]]
-    ends = [i for i, parent in enumerate(model.bone_parents) if parent == model.bone_index[bone]]
-    along = model.template_heads[ends[0]] - start
+    child = int(np.flatnonzero(model.bone_parents == model.bone_index[bone])[0])
+    along = model.template_heads[child] - start
     share = (model.template_vertices[:SKIN_VERTICES] - start) @ along / (along @ along)
-    return member & (share > 0.3)
+    return member & (share > 0.33)
 
 
-def arm_collides(model: BodyModel, vertices: NDArray[np.floating], side: str) -> bool:
-    """Whether an arm of the posed skin (19158, 3) comes closer than ``ARM_CLEARANCE`` to trunk, head or a leg."""
-    parts = parts_of(model)
-    wide = _moved_along_normals(vertices[:SKIN_VERTICES], model.quads, ARM_CLEARANCE)
-    points = vertices[parts.points[f"arm.{side}"]]
-    return any(_count_inside(points, wide, parts.triangles[name]) > 0 for name in ("trunk", "leg.L", "leg.R", "head"))
+def sampled_points(body: Body, posed: Posed, part: str) -> NDArray[np.floating]:
+    """(P, 3) posed vertices of one of ``parts_of(...).points``."""
+    parts = parts_of(body.model)
+    return posed.skin(body.rest[parts.points[part]], parts.weights[part])
 
 
-def arms_cross(model: BodyModel, vertices: NDArray[np.floating]) -> bool:
-    """Whether the arms of the posed skin (19158, 3) come closer than ``ARM_CLEARANCE`` to each other."""
-    parts = parts_of(model)
-    wide = _moved_along_normals(vertices[:SKIN_VERTICES], model.quads, ARM_CLEARANCE)
-    return any(
-        _count_inside(vertices[parts.points[f"arm.{a}"]], wide, parts.triangles[f"arm.{b}"]) > 0
-        for a, b in (("L", "R"), ("R", "L"))
-    )
+class Obstacles:
+    """Trunk, head and legs of a posed body, against which its arms are tested again and again while they give way."""
+
+    def __init__(self, body: Body, vertices: NDArray[np.floating]) -> None:
+        """``vertices``: (19158, 3), posed."""
+        self._body, self._triangles = body, parts_of(body.model).triangles
+        self._wide = widened(vertices, body.model, FOREARM_CLEARANCE)
+        self._narrow = widened(vertices, body.model, -FLESH_OVERLAP)
+
+    def hit_by_arm(self, posed: Posed, side: str) -> bool:
+        """Whether the arm of a side goes through trunk, head or a leg, or a forearm comes nearer than ``FOREARM_CLEARANCE``."""
+        forearm = sampled_points(self._body, posed, f"forearm.{side}")
+        if any(count_inside(forearm, self._wide, self._triangles[name]) for name in ("trunk", "leg.L", "leg.R", "head")):
+            return True
+        upper_arm = sampled_points(self._body, posed, f"upperarm.{side}")
+        return count_inside(upper_arm, self._narrow, self._triangles["trunk"]) > 0
 
 
-def legs_collide(model: BodyModel, vertices: NDArray[np.floating]) -> bool:
-    """Whether the legs of the posed skin (19158, 3) go through each other by more than ``LEG_OVERLAP``."""
-    parts = parts_of(model)
-    narrow = _moved_along_normals(vertices[:SKIN_VERTICES], model.quads, -LEG_OVERLAP)
-    return any(
-        _count_inside(narrow[parts.points[f"leg.{a}"]], narrow, parts.triangles[f"leg.{b}"]) > 0
-        for a, b in (("L", "R"), ("R", "L"))
-    )
+def arms_cross(body: Body, posed: Posed) -> bool:
+    """Whether the forearms come nearer than ``ARMS_CLEARANCE`` to the other arm."""
+    wide = widened(body.vertices(posed), body.model, ARMS_CLEARANCE)
+    triangles = parts_of(body.model).triangles
+    pairs = (("L", "R"), ("R", "L"))
+    return any(count_inside(sampled_points(body, posed, f"forearm.{a}"), wide, triangles[f"arm.{b}"]) for a, b in pairs)
 
 
-def _moved_along_normals(vertices: NDArray[np.floating], quads: NDArray[np.int32], distance: float) -> NDArray[np.floating]:
-    return _widen(np.ascontiguousarray(vertices, np.float64), quads, distance)
+def legs_cross(body: Body, vertices: NDArray[np.floating]) -> bool:
+    """Whether the legs of the posed skin (19158, 3) go through each other by more than ``FLESH_OVERLAP`` on each side."""
+    parts = parts_of(body.model)
+    narrow = widened(vertices, body.model, -FLESH_OVERLAP)
+    pairs = (("L", "R"), ("R", "L"))
+    return any(count_inside(narrow[parts.points[f"leg.{a}"]], narrow, parts.triangles[f"leg.{b}"]) for a, b in pairs)
+
+
+def widened(vertices: NDArray[np.floating], model: BodyModel, distance: float) -> NDArray[np.floating]:
+    """The skin (13380, 3) moved along its normals by a distance in metres."""
+    return _widen(np.ascontiguousarray(vertices[:SKIN_VERTICES], np.float64), model.quads, distance)
 
 
 @njit(cache=True, nogil=True)
 def _widen(vertices, quads, distance):
     normals = np.zeros_like(vertices)
     for q in range(len(quads)):
-        a, b, c, d = vertices[quads[q, 0]], vertices[quads[q, 1]], vertices[quads[q, 2]], vertices[quads[q, 3]]
-        ux, uy, uz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
-        vx, vy, vz = d[0] - b[0], d[1] - b[1], d[2] - b[2]
+        a, b, c, d = quads[q, 0], quads[q, 1], quads[q, 2], quads[q, 3]
+        ux, uy, uz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[d, 0] - vertices[b, 0], vertices[d, 1] - vertices[b, 1], vertices[d, 2] - vertices[b, 2]
         nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for k in range(4):
-            normal = normals[quads[q, k]]
-            normal[0] += nx
-            normal[1] += ny
-            normal[2] += nz
+        for k in (a, b, c, d):
+            normals[k, 0] += nx
+            normals[k, 1] += ny
+            normals[k, 2] += nz
     moved = np.empty_like(vertices)
     for i in range(len(vertices)):
-        n = normals[i]
-        length = np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
+        length = np.sqrt(normals[i, 0] ** 2 + normals[i, 1] ** 2 + normals[i, 2] ** 2)
         scale = distance / length if length > 1e-12 else 0.0
         for k in range(3):
-            moved[i, k] = vertices[i, k] + scale * n[k]
+            moved[i, k] = vertices[i, k] + scale * normals[i, k]
     return moved
 
 
-def _count_inside(points: NDArray[np.floating], vertices: NDArray[np.floating], triangles: NDArray[np.int32]) -> int:
-    """How many of the points (P, 3) lie inside a part, the triangles (T, 3) of ``vertices``."""
-    corners = vertices[triangles.ravel()]
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    near = points[((points > low) & (points < high)).all(axis=1)]
-    if len(near) == 0:
+@njit(cache=True, nogil=True)
+def count_inside(points, vertices, triangles):
+    """How many of the points (P, 3) lie inside the part with the triangles (T, 3): see the module's rule."""
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for t in range(len(triangles)):
+        for corner in range(3):
+            for k in range(3):
+                value = vertices[triangles[t, corner], k]
+                low[k], high[k] = min(low[k], value), max(high[k], value)
+    near = np.empty(len(points), np.int64)
+    count, bottom, top = 0, np.inf, -np.inf
+    for p in range(len(points)):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        if low[0] < x < high[0] and low[1] < y < high[1] and low[2] < z < high[2]:
+            near[count] = p
+            count += 1
+            bottom, top = min(bottom, y), max(top, y)
+    if count == 0:
         return 0
-    bottom, top = near[:, 1].min(), near[:, 1].max()
-    layers = int((top - bottom) / _CELL) + 1
-    return int(_inside(near, corners.reshape(-1, 3, 3), bottom, layers, _CELL))
+    order, starts = _by_height(vertices, triangles, bottom, int((top - bottom) / _CELL) + 1)
+    found = 0
+    for n in range(count):
+        p = near[n]
+        layer = int((points[p, 1] - bottom) / _CELL)
+        crossings = 0
+        for k in range(starts[layer], starts[layer + 1]):
+            t = order[k]
+            crossings += _crossing(points, p, vertices, triangles[t, 0], triangles[t, 1], triangles[t, 2])
+        found += crossings > 0
+    return found
 
 
 @njit(cache=True, nogil=True)
-def _inside(points, corners, bottom, layers, cell):
-    """Counts points with a positive number of signed crossings on the ray to +z; triangles are sorted by height first."""
+def _by_height(vertices, triangles, bottom, layers):
+    """Triangles sorted into layers of ``_CELL`` from ``bottom``: their indices, and where each layer's begin."""
+    first, last = np.empty(len(triangles), np.int64), np.empty(len(triangles), np.int64)
     starts = np.zeros(layers + 1, np.int64)
-    first = np.empty(len(corners), np.int64)
-    last = np.empty(len(corners), np.int64)
-    for t in range(len(corners)):
-        y0, y1, y2 = corners[t, 0, 1], corners[t, 1, 1], corners[t, 2, 1]
-        first[t] = max(0, int(np.floor((min(y0, y1, y2) - bottom) / cell)))
-        last[t] = min(layers - 1, int(np.floor((max(y0, y1, y2) - bottom) / cell)))
+    for t in range(len(triangles)):
+        y0, y1, y2 = vertices[triangles[t, 0], 1], vertices[triangles[t, 1], 1], vertices[triangles[t, 2], 1]
+        first[t] = max(0, int(np.floor((min(y0, y1, y2) - bottom) / _CELL)))
+        last[t] = min(layers - 1, int(np.floor((max(y0, y1, y2) - bottom) / _CELL)))
         for layer in range(first[t], last[t] + 1):
             starts[layer + 1] += 1
     for layer in range(layers):
         starts[layer + 1] += starts[layer]
     fill = starts[:-1].copy()
     order = np.empty(starts[layers], np.int64)
-    for t in range(len(corners)):
+    for t in range(len(triangles)):
         for layer in range(first[t], last[t] + 1):
             order[fill[layer]] = t
             fill[layer] += 1
-    found = 0
-    for p in range(len(points)):
-        layer = min(layers - 1, int((points[p, 1] - bottom) / cell))
-        crossings = 0
-        for k in range(starts[layer], starts[layer + 1]):
-            crossings += _crossing(points[p], corners[order[k]])
-        if crossings > 0:
-            found += 1
-    return found
+    return order, starts
 
 
-@njit(cache=True, nogil=True)
-def _crossing(point, corner):
-    """+1 where the ray from the point to +z leaves through a triangle, -1 where it enters, 0 where it misses."""
-    x, y = point[0], point[1]
-    ax, ay, bx, by, cx, cy = (
-        corner[0, 0] - x,
-        corner[0, 1] - y,
-        corner[1, 0] - x,
-        corner[1, 1] - y,
-        corner[2, 0] - x,
-        corner[2, 1] - y,
-    )
+@njit(cache=True, nogil=True, inline="always")
+def _crossing(points, p, vertices, i, j, k):
+    """+1 where the ray from point p to +z leaves through the triangle i j k, -1 where it enters, 0 where it misses."""
+    x, y = points[p, 0], points[p, 1]
+    ax, bx, cx = vertices[i, 0] - x, vertices[j, 0] - x, vertices[k, 0] - x
+    if (ax > 0 and bx > 0 and cx > 0) or (ax < 0 and bx < 0 and cx < 0):
+        return 0
+    ay, by, cy = vertices[i, 1] - y, vertices[j, 1] - y, vertices[k, 1] - y
     u, v, w = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
     if not ((u > 0 and v > 0 and w > 0) or (u < 0 and v < 0 and w < 0)):
         return 0
     total = u + v + w
-    z = (u * corner[0, 2] + v * corner[1, 2] + w * corner[2, 2]) / total
-    if z <= point[2]:
+    z = (u * vertices[i, 2] + v * vertices[j, 2] + w * vertices[k, 2]) / total
+    if z <= points[p, 2]:
         return 0
     return 1 if total > 0 else -1

@@ -66,11 +66,11 @@ def _palm_on(at: Place, fingers: Vector, elbow: Vector, distance: float = 0.035,
 
 
 def hanging(s: Setting) -> Arm:
-    return Swung(8 + abs(s.vary(6)), s.vary(9), 25 + s.vary(14), 14 + abs(s.vary(9)), s.vary(14))
+    return Swung(7 + abs(s.vary(6)), s.vary(8), 22 + s.vary(12), 12 + abs(s.vary(9)), -35 + s.vary(15))
 
 
 def a_pose(s: Setting) -> Arm:
-    return Swung(s.rng.uniform(22, 52), s.vary(6), 20 + s.vary(10), 6 + abs(s.vary(7)), s.vary(15))
+    return Swung(s.rng.uniform(22, 52), s.vary(6), 20 + s.vary(10), 6 + abs(s.vary(7)), -25 + s.vary(15))
 
 
 def t_pose(s: Setting) -> Arm:
@@ -80,7 +80,7 @@ def t_pose(s: Setting) -> Arm:
 def on_hip(s: Setting) -> Arm:
     at = s.place(0.27 + s.vary(0.03), 85 + s.vary(12))
     fingers = 0.8 * s.front - 0.45 * _UP - 0.3 * s.out if s.rng.random() < 0.75 else -0.7 * s.front - 0.5 * _UP
-    return _palm_on(at, fingers + s.scatter(0.12), 0.9 * s.out - 0.5 * s.front + s.scatter(0.15), wrist_back=0.07)
+    return _palm_on(at, fingers + s.scatter(0.12), 0.75 * s.out - 0.7 * s.front + s.scatter(0.12), wrist_back=0.07)
 
 
 def in_pocket(s: Setting) -> Arm:
@@ -105,7 +105,7 @@ def on_belly(s: Setting) -> Arm:
 
 def phone(s: Setting) -> Arm:
     chest = s.place(0.72, 0).point
-    wrist = chest + (0.20 + s.vary(0.03)) * s.front + (0.07 + s.vary(0.03)) * s.out + s.vary(0.05) * _UP
+    wrist = chest + (0.20 + s.vary(0.03)) * s.front + (0.09 + s.vary(0.02)) * s.out + s.vary(0.05) * _UP
     fingers = 0.75 * _UP - 0.4 * s.out + 0.35 * s.front + s.scatter(0.1)
     return Reached(wrist, s.front, 0.5 * s.out - 0.8 * _UP, fingers, -0.8 * s.front - 0.3 * s.out + 0.4 * _UP)
 
@@ -162,11 +162,11 @@ def flexed(s: Setting) -> Arm:
 
 
 def swinging_forward(s: Setting) -> Arm:
-    return Swung(9 + abs(s.vary(5)), s.rng.uniform(12, 32), 30 + s.vary(12), s.rng.uniform(12, 50), s.vary(12))
+    return Swung(9 + abs(s.vary(5)), s.rng.uniform(12, 32), 30 + s.vary(12), s.rng.uniform(12, 50), -30 + s.vary(12))
 
 
 def swinging_back(s: Setting) -> Arm:
-    return Swung(9 + abs(s.vary(5)), -s.rng.uniform(10, 28), 25 + s.vary(12), s.rng.uniform(8, 30), s.vary(12))
+    return Swung(9 + abs(s.vary(5)), -s.rng.uniform(10, 28), 25 + s.vary(12), s.rng.uniform(8, 30), -30 + s.vary(12))
 
 
 Gesture = Callable[[Setting], Arm]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2k_rt.data.people import arms, collision, gestures, stances
-from h2k_rt.data.people.arms import Arm, Swung
+from h2k_rt.data.people.arms import Arm, Reached, Swung
 from h2k_rt.data.people.body import SKIN_VERTICES, Body, Posed
 from h2k_rt.data.people.bvh import Rotations, load_bvh
 from h2k_rt.data.people.puppet import OUTWARD, SIDES, Puppet
@@ -28,7 +28,7 @@ Split = Literal["train", "holdout"]
 HOLDOUT_POSES = ("standing02", "standing05", "fight03", "walk1")
 TRAIN_POSES = ("standing01", "standing03", "standing04", "standing06", "run01", "fight01", "tpose")
 _STORED_SHARE = {"train": 0.15, "holdout": 0.4}  # of the figures take trunk and arms from one of MakeHuman's poses
-_ATTEMPTS, _STEPS_AWAY = 12, 7
+_ATTEMPTS, _STEPS_AWAY = 12, 9
 _SPINE = {"spine05": 0.1, "spine04": 0.2, "spine03": 0.25, "spine02": 0.25, "spine01": 0.2}
 _NECK = {"neck01": 0.2, "neck02": 0.2, "neck03": 0.1, "head": 0.5}
 
@@ -107,7 +107,9 @@ def _draw(rng: np.random.Generator, split: Split, puppet: Puppet, library: PoseL
     bends = {side: (float(rng.normal(0, 8)), float(rng.normal(0, 5))) for side in SIDES}
     for side, arm in goals.items():
         arms.set_arm(puppet, side, arm, bends[side])
+    before = puppet.head("root")
     plant(puppet, stance)
+    goals = {side: arms.shifted(arm, puppet.head("root") - before) for side, arm in goals.items()}
     return {"stance": stance.name, "gestures": names}, _fault(puppet, goals, bends)
 
 
@@ -162,20 +164,26 @@ def _set_stored(rng: np.random.Generator, puppet: Puppet, stored: Rotations) -> 
 
 
 def _fault(puppet: Puppet, goals: dict[str, Arm], bends: Mapping[str, tuple[float, float]]) -> str:
-    """Moves colliding arms away from the body; returns what still collides, or an empty text."""
-    model = puppet.body.model
+    """Moves colliding arms away from the body and from each other; returns what still collides, or an empty text."""
     vertices = puppet.vertices()
-    if collision.legs_collide(model, vertices):
+    if collision.legs_cross(puppet.body, vertices):
         return "legs"
+    obstacles = collision.Obstacles(puppet.body, vertices)
     for side in SIDES:
         steps = 0
-        while collision.arm_collides(model, vertices, side):
+        while obstacles.hit_by_arm(puppet.posed, side):
             if steps == _STEPS_AWAY:
-                return f"arm ({type(goals[side]).__name__})" if side in goals else "arm"
+                return "arm"
             _give_way(puppet, side, goals, bends)
-            vertices = puppet.vertices()
             steps += 1
-    return "arms" if collision.arms_cross(model, vertices) else ""
+    steps = 0
+    while collision.arms_cross(puppet.body, puppet.posed):
+        reached = {side: arm.wrist @ arm.away for side, arm in goals.items() if isinstance(arm, Reached)}
+        if steps == _STEPS_AWAY or not reached:
+            return "arms"
+        _give_way(puppet, max(reached, key=lambda side: reached[side]), goals, bends)
+        steps += 1
+    return ""
 
 
 def _give_way(puppet: Puppet, side: str, goals: dict[str, Arm], bends: Mapping[str, tuple[float, float]]) -> None:

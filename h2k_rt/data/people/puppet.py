@@ -16,7 +16,7 @@ SIDES = ("L", "R")
 #: Sideways direction of each side: the person's left is +x.
 OUTWARD = {"L": 1.0, "R": -1.0}
 _TWIST_LIMIT = 80.0  # degrees of pronation or supination from MakeHuman's rest
-_WRIST_LIMIT = 50.0  # degrees of bending
+_WRIST_LIMIT = 65.0  # degrees of bending
 _FOREARM_SHARE = 0.6  # of the twist, taken by the forearm's second bone; the rest by the wrist
 
 

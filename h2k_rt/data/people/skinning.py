@@ -34,11 +34,10 @@ def _skin(points, indptr, indices, data, rotations, translations, moved):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
         a = b = c = 0.0
         for k in range(indptr[p], indptr[p + 1]):
-            bone, w = indices[k], data[k]
-            r, t = rotations[bone], translations[bone]
-            a += w * (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z + t[0])
-            b += w * (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z + t[1])
-            c += w * (r[2, 0] * x + r[2, 1] * y + r[2, 2] * z + t[2])
+            i, w = indices[k], data[k]
+            a += w * (rotations[i, 0, 0] * x + rotations[i, 0, 1] * y + rotations[i, 0, 2] * z + translations[i, 0])
+            b += w * (rotations[i, 1, 0] * x + rotations[i, 1, 1] * y + rotations[i, 1, 2] * z + translations[i, 1])
+            c += w * (rotations[i, 2, 0] * x + rotations[i, 2, 1] * y + rotations[i, 2, 2] * z + translations[i, 2])
         moved[p, 0], moved[p, 1], moved[p, 2] = a, b, c
 
 
@@ -47,11 +46,24 @@ def chain(parents, heads, local, rotations, translations):
     """Forward kinematics into ``rotations`` (B, 3, 3) and ``translations`` (B, 3); parents come before their children."""
     for b in range(len(parents)):
         p = parents[b]
-        if p < 0:
-            rotations[b] = local[b]
-            translations[b] = heads[b] - local[b] @ heads[b]
-        else:
-            rotations[b] = rotations[p] @ local[b]
+        for i in range(3):
+            for j in range(3):
+                if p < 0:
+                    rotations[b, i, j] = local[b, i, j]
+                else:
+                    rotations[b, i, j] = (
+                        rotations[p, i, 0] * local[b, 0, j]
+                        + rotations[p, i, 1] * local[b, 1, j]
+                        + rotations[p, i, 2] * local[b, 2, j]
+                    )
+        for i in range(3):
             # The head moves with the parent; the bone turns about it.
-            head = rotations[p] @ heads[b] + translations[p]
-            translations[b] = head - rotations[b] @ heads[b]
+            if p < 0:
+                moved = heads[b, i]
+            else:
+                moved = translations[p, i]
+                for j in range(3):
+                    moved += rotations[p, i, j] * heads[b, j]
+            for j in range(3):
+                moved -= rotations[b, i, j] * heads[b, j]
+            translations[b, i] = moved

@@ -201,14 +201,20 @@ def volume_centroid(vertices, quads):
     """Centroid (3,) of the volume inside quads (F, 4), as the sum of tetrahedra with the mean vertex; small holes matter little."""
     origin = np.zeros(3)
     for q in range(len(quads)):
-        origin += vertices[quads[q, 0]]
-    origin /= len(quads)
+        for k in range(3):
+            origin[k] += vertices[quads[q, 0], k] / len(quads)
     total, moment = 0.0, np.zeros(3)
+    x, y, z = origin
     for q in range(len(quads)):
-        a = vertices[quads[q, 0]] - origin
-        for k in (1, 2):
-            b, c = vertices[quads[q, k]] - origin, vertices[quads[q, k + 1]] - origin
-            volume = a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+        i = quads[q, 0]
+        ax, ay, az = vertices[i, 0] - x, vertices[i, 1] - y, vertices[i, 2] - z
+        for corner in (1, 2):
+            i, j = quads[q, corner], quads[q, corner + 1]
+            bx, by, bz = vertices[i, 0] - x, vertices[i, 1] - y, vertices[i, 2] - z
+            cx, cy, cz = vertices[j, 0] - x, vertices[j, 1] - y, vertices[j, 2] - z
+            volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
             total += volume
-            moment += volume * (a + b + c) / 4
-    return origin + moment / total
+            moment[0] += volume * (ax + bx + cx)
+            moment[1] += volume * (ay + by + cy)
+            moment[2] += volume * (az + bz + cz)
+    return origin + moment / (4 * total)
