@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #define CUDA_HOST 1
@@ -192,57 +193,71 @@ inline void run(const std::function<void()>& body) {
 
 #else
 
+// A place to go on from. After the first time a switch needs no system call, which swapcontext makes at each; AddressSanitizer
+// knows swapcontext only.
+struct Context {
+  ucontext_t full;
+#ifdef __SANITIZE_ADDRESS__
+  void switch_to(Context& other) { swapcontext(&full, &other.full); }
+  void begin(Context& other) { swapcontext(&full, &other.full); }
+#else
+  jmp_buf quick;
+  void switch_to(Context& other) {
+    if (!_setjmp(quick)) _longjmp(other.quick, 1);
+  }
+  void begin(Context& other) {
+    if (!_setjmp(quick)) setcontext(&other.full);
+  }
+#endif
+};
+
 // A fiber runs thread after thread until one has to wait; then the next fiber goes on with the threads not yet started. So a
 // kernel that never waits runs as a plain loop, and only as many stacks are used as threads wait at once.
 struct FiberBlock : Block<FiberBlock> {
   static constexpr size_t stack_bytes = 256 << 10;
   struct Fiber {
-    ucontext_t context;
+    Context context;
     std::unique_ptr<char[]> stack{new char[stack_bytes]};
   };
-  ucontext_t scheduler;
+  Context scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> fiber_of;  // of each thread that has started
-  Fiber* running = nullptr;
+  Fiber* running = nullptr;      // the newest
   unsigned started = 0;
   const std::function<void()>* body = nullptr;
 
   void wake(unsigned t) { waiting[t] = Waiting::nothing; }
   void wait(unsigned t, Waiting::Kind kind) {
     waiting[t] = kind;
-    swapcontext(&fiber_of[t]->context, &scheduler);
+    fiber_of[t]->context.switch_to(scheduler);
     place(threadIdx, t, blockDim);
   }
   static void entry();
-  void resume(Fiber* fiber) {
-    running = fiber;
-    swapcontext(&scheduler, &fiber->context);
-  }
-  void start_fiber(unsigned number) {
-    if (number == fibers.size()) {
-      fibers.push_back(std::make_unique<Fiber>());
-      Fiber& fiber = *fibers.back();
-      getcontext(&fiber.context);
-      fiber.context.uc_link = nullptr;
-      fiber.context.uc_stack.ss_sp = fiber.stack.get();
-      fiber.context.uc_stack.ss_size = stack_bytes;
-      makecontext(&fiber.context, entry, 0);
-    }
-    resume(fibers[number].get());
+  void run_fiber(unsigned number) {
+    if (number < fibers.size()) return scheduler.switch_to(fibers[number]->context);
+    fibers.push_back(std::make_unique<Fiber>());
+    running = fibers.back().get();
+    ucontext_t& context = running->context.full;
+    getcontext(&context);
+    context.uc_link = nullptr;
+    context.uc_stack.ss_sp = running->stack.get();
+    context.uc_stack.ss_size = stack_bytes;
+    makecontext(&context, entry, 0);
+    scheduler.begin(running->context);
   }
   void run(unsigned b, unsigned threads) {
     place(blockIdx, b, gridDim);
     start(threads);
     fiber_of.assign(threads, nullptr);
     started = 0;
-    for (unsigned number = 0; started < threads; ++number) start_fiber(number);
+    for (unsigned number = 0; started < threads; ++number) run_fiber(number);
     while (alive) {
       bool progress = false;
       for (unsigned t = 0; t < threads; ++t) {
         if (waiting[t] != Waiting::nothing) continue;
         progress = true;
         place(threadIdx, t, blockDim);
-        resume(fiber_of[t]);
+        scheduler.switch_to(fiber_of[t]->context);
       }
       if (!progress) fail("deadlock: the threads of a block wait at different barriers or warp operations");
     }
@@ -261,7 +276,7 @@ inline void FiberBlock::entry() {
       (*block.body)();
       block.finish(t);
     }
-    swapcontext(&self->context, &block.scheduler);  // until the next block
+    self->context.switch_to(block.scheduler);  // until the next block
   }
 }
 inline void sync() { current->sync(); }

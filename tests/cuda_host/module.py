@@ -22,7 +22,17 @@ SOURCES = HERE.parents[1] / "kernels" / "h2k_kernels"
 #: "address" or "thread": build with that sanitizer. Its library must have been loaded into the interpreter first (LD_PRELOAD).
 SANITIZER = os.environ.get("CUDA_HOST_SANITIZER", "")
 #: No contraction to fused multiply-adds but those that the source writes: float32 results are then those of the twins.
-_FLAGS = ("-std=c++20", "-O2", "-g", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread")
+_FLAGS = (
+    "-std=c++20",
+    "-O2",
+    "-g",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-U_FORTIFY_SOURCE",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+)
 _WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 _SANITIZERS = {
     "": (),

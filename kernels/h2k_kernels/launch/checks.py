@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -37,7 +39,7 @@ def address(array: DeviceArray | None) -> int:
 
 def structure(array: NDArray[np.void]) -> np.void:
     """An array of one structure as a kernel's argument."""
-    value: np.void = array[()]
+    value: Any = array[()]
     return value
 
 
@@ -60,3 +62,8 @@ def check_persons(persons: int) -> None:
     """
     if not 0 < persons <= _MAX_BLOCKS:
         raise ValueError(f"a batch has 1 to {_MAX_BLOCKS} persons, not {persons}")
+
+
+def part_of(scratch: DeviceArray, start: int, size: int) -> DeviceArray:
+    """Bytes ``start`` to ``start + size`` of scratch memory."""
+    return DeviceArray(scratch.pointer + start, (size,), scratch.dtype, (), scratch.owner, scratch.device)
