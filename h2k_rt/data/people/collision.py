@@ -19,11 +19,12 @@ from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel, Posed
 
 #: Room for clothes between a forearm or hand and trunk, head and legs, metres.
 FOREARM_CLEARANCE = 0.012
-#: Upper arm and trunk, and thigh and thigh, may touch and flatten each other by this much, metres.
-FLESH_OVERLAP = 0.008
-#: Between the arms, whose hands may nearly touch, metres.
-ARMS_CLEARANCE = 0.005
-_CELL = 0.04  # height of the layers that triangles are sorted into, metres
+#: Flesh flattens where an upper arm lies on the trunk, one thigh on the other, a hand on the other arm: allowed overlap, metres.
+UPPER_ARM_OVERLAP = 0.015
+THIGH_OVERLAP = 0.008
+HAND_OVERLAP = 0.004
+_CELL = 0.03  # side of the cells that triangles are sorted into, metres
+_SAMPLING = 4  # every so many vertices of an arm are tested: they lie 4 mm apart on the hands
 
 _TRUNK = ("root", "pelvis", "spine", "breast", "neck", "clavicle", "shoulder01", "upperleg01")
 _FOREARM = ("lowerarm", "wrist", "finger", "metacarpal")
@@ -58,7 +59,7 @@ def parts_of(model: BodyModel) -> Parts:
         thigh = _below_start(model, chosen(("upperleg02",), side), f"upperleg02.{side}")
         sampled[f"leg.{side}"] = thigh | chosen(("lowerleg", "foot", "toe"), side)
     triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]]).astype(np.int32)
-    points = {name: np.flatnonzero(member)[::2] for name, member in sampled.items()}
+    points = {name: np.flatnonzero(member)[::_SAMPLING] for name, member in sampled.items()}
     weights = {name: csr_array(model.skin_weights[vertices]) for name, vertices in points.items()}
     return Parts({name: triangles[member[triangles].all(axis=1)] for name, member in members.items()}, points, weights)
 
@@ -85,31 +86,31 @@ class Obstacles:
         """``vertices``: (19158, 3), posed."""
         self._body, self._triangles = body, parts_of(body.model).triangles
         self._wide = widened(vertices, body.model, FOREARM_CLEARANCE)
-        self._narrow = widened(vertices, body.model, -FLESH_OVERLAP)
+        self._narrow = widened(vertices, body.model, -UPPER_ARM_OVERLAP)
 
     def hit_by_arm(self, posed: Posed, side: str) -> bool:
         """Whether the arm of a side goes through trunk, head or a leg, or a forearm comes nearer than ``FOREARM_CLEARANCE``."""
         forearm = sampled_points(self._body, posed, f"forearm.{side}")
-        if any(count_inside(forearm, self._wide, self._triangles[name]) for name in ("trunk", "leg.L", "leg.R", "head")):
+        if any(any_inside(forearm, self._wide, self._triangles[name]) for name in ("trunk", "leg.L", "leg.R", "head")):
             return True
         upper_arm = sampled_points(self._body, posed, f"upperarm.{side}")
-        return count_inside(upper_arm, self._narrow, self._triangles["trunk"]) > 0
+        return bool(any_inside(upper_arm, self._narrow, self._triangles["trunk"]))
 
 
 def arms_cross(body: Body, posed: Posed) -> bool:
-    """Whether the forearms come nearer than ``ARMS_CLEARANCE`` to the other arm."""
-    wide = widened(body.vertices(posed), body.model, ARMS_CLEARANCE)
+    """Whether the forearms go into the other arm deeper than ``HAND_OVERLAP``."""
+    narrow = widened(body.vertices(posed), body.model, -HAND_OVERLAP)
     triangles = parts_of(body.model).triangles
     pairs = (("L", "R"), ("R", "L"))
-    return any(count_inside(sampled_points(body, posed, f"forearm.{a}"), wide, triangles[f"arm.{b}"]) for a, b in pairs)
+    return any(any_inside(sampled_points(body, posed, f"forearm.{a}"), narrow, triangles[f"arm.{b}"]) for a, b in pairs)
 
 
 def legs_cross(body: Body, vertices: NDArray[np.floating]) -> bool:
-    """Whether the legs of the posed skin (19158, 3) go through each other by more than ``FLESH_OVERLAP`` on each side."""
+    """Whether the legs of the posed skin (19158, 3) go through each other by more than ``THIGH_OVERLAP`` on each side."""
     parts = parts_of(body.model)
-    narrow = widened(vertices, body.model, -FLESH_OVERLAP)
+    narrow = widened(vertices, body.model, -THIGH_OVERLAP)
     pairs = (("L", "R"), ("R", "L"))
-    return any(count_inside(narrow[parts.points[f"leg.{a}"]], narrow, parts.triangles[f"leg.{b}"]) for a, b in pairs)
+    return any(any_inside(narrow[parts.points[f"leg.{a}"]], narrow, parts.triangles[f"leg.{b}"]) for a, b in pairs)
 
 
 def widened(vertices: NDArray[np.floating], model: BodyModel, distance: float) -> NDArray[np.floating]:
@@ -139,8 +140,8 @@ def _widen(vertices, quads, distance):
 
 
 @njit(cache=True, nogil=True)
-def count_inside(points, vertices, triangles):
-    """How many of the points (P, 3) lie inside the part with the triangles (T, 3): see the module's rule."""
+def any_inside(points, vertices, triangles):
+    """Whether one of the points (P, 3) lies inside the part with the triangles (T, 3): see the module's rule."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for t in range(len(triangles)):
         for corner in range(3):
@@ -148,47 +149,56 @@ def count_inside(points, vertices, triangles):
                 value = vertices[triangles[t, corner], k]
                 low[k], high[k] = min(low[k], value), max(high[k], value)
     near = np.empty(len(points), np.int64)
-    count, bottom, top = 0, np.inf, -np.inf
+    count = 0
+    left, right, bottom, top = np.inf, -np.inf, np.inf, -np.inf
     for p in range(len(points)):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
         if low[0] < x < high[0] and low[1] < y < high[1] and low[2] < z < high[2]:
             near[count] = p
             count += 1
-            bottom, top = min(bottom, y), max(top, y)
+            left, right, bottom, top = min(left, x), max(right, x), min(bottom, y), max(top, y)
     if count == 0:
-        return 0
-    order, starts = _by_height(vertices, triangles, bottom, int((top - bottom) / _CELL) + 1)
-    found = 0
+        return False
+    columns, rows = int((right - left) / _CELL) + 1, int((top - bottom) / _CELL) + 1
+    order, starts = _in_cells(vertices, triangles, left, bottom, columns, rows)
     for n in range(count):
         p = near[n]
-        layer = int((points[p, 1] - bottom) / _CELL)
+        cell = int((points[p, 1] - bottom) / _CELL) * columns + int((points[p, 0] - left) / _CELL)
         crossings = 0
-        for k in range(starts[layer], starts[layer + 1]):
+        for k in range(starts[cell], starts[cell + 1]):
             t = order[k]
             crossings += _crossing(points, p, vertices, triangles[t, 0], triangles[t, 1], triangles[t, 2])
-        found += crossings > 0
-    return found
+        if crossings > 0:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
-def _by_height(vertices, triangles, bottom, layers):
-    """Triangles sorted into layers of ``_CELL`` from ``bottom``: their indices, and where each layer's begin."""
-    first, last = np.empty(len(triangles), np.int64), np.empty(len(triangles), np.int64)
-    starts = np.zeros(layers + 1, np.int64)
+def _in_cells(vertices, triangles, left, bottom, columns, rows):
+    """Triangles by the square cells of the x-y plane that their boxes touch: their indices, and where each cell's begin."""
+    box = np.empty((len(triangles), 4), np.int64)
+    starts = np.zeros(columns * rows + 1, np.int64)
     for t in range(len(triangles)):
-        y0, y1, y2 = vertices[triangles[t, 0], 1], vertices[triangles[t, 1], 1], vertices[triangles[t, 2], 1]
-        first[t] = max(0, int(np.floor((min(y0, y1, y2) - bottom) / _CELL)))
-        last[t] = min(layers - 1, int(np.floor((max(y0, y1, y2) - bottom) / _CELL)))
-        for layer in range(first[t], last[t] + 1):
-            starts[layer + 1] += 1
-    for layer in range(layers):
-        starts[layer + 1] += starts[layer]
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        x0, x1, x2 = vertices[i, 0] - left, vertices[j, 0] - left, vertices[k, 0] - left
+        y0, y1, y2 = vertices[i, 1] - bottom, vertices[j, 1] - bottom, vertices[k, 1] - bottom
+        box[t, 0] = max(0, int(np.floor(min(x0, x1, x2) / _CELL)))
+        box[t, 1] = min(columns - 1, int(np.floor(max(x0, x1, x2) / _CELL)))
+        box[t, 2] = max(0, int(np.floor(min(y0, y1, y2) / _CELL)))
+        box[t, 3] = min(rows - 1, int(np.floor(max(y0, y1, y2) / _CELL)))
+        for row in range(box[t, 2], box[t, 3] + 1):
+            for column in range(box[t, 0], box[t, 1] + 1):
+                starts[row * columns + column + 1] += 1
+    for cell in range(columns * rows):
+        starts[cell + 1] += starts[cell]
     fill = starts[:-1].copy()
-    order = np.empty(starts[layers], np.int64)
+    order = np.empty(starts[-1], np.int64)
     for t in range(len(triangles)):
-        for layer in range(first[t], last[t] + 1):
-            order[fill[layer]] = t
-            fill[layer] += 1
+        for row in range(box[t, 2], box[t, 3] + 1):
+            for column in range(box[t, 0], box[t, 1] + 1):
+                cell = row * columns + column
+                order[fill[cell]] = t
+                fill[cell] += 1
     return order, starts
 
 

@@ -199,14 +199,14 @@ def clasped_back(rng: np.random.Generator) -> Gesture:
 
 def crossed(rng: np.random.Generator) -> Gesture:
     """Arms crossed in front of the chest: one forearm lies on the other."""
-    level, outer = rng.uniform(0.5, 0.62), SIDES[int(rng.integers(2))]
+    level, outer = rng.uniform(0.42, 0.55), SIDES[int(rng.integers(2))]
 
     def gesture(s: Setting) -> Arm:
         is_outer = s.side == outer
-        at = s.place(level + 0.05 * is_outer, -(28 if is_outer else 34))
-        wrist = at.point + (0.115 if is_outer else 0.045) * at.outward
-        fingers = -s.out + (0.25 if is_outer else 0.1) * _UP - 0.25 * s.front
-        return Reached(wrist, s.front, 0.6 * s.out - 0.75 * _UP - 0.1 * s.front, fingers, -s.front)
+        at = s.place(level + 0.06 * is_outer, -12 if is_outer else 14)
+        wrist = at.point + (0.12 if is_outer else 0.045) * s.front
+        fingers = -s.out + (0.1 if is_outer else -0.15) * _UP - (0.3 if is_outer else 0.1) * s.front
+        return Reached(wrist, s.front, 0.5 * s.out - 0.8 * _UP + 0.35 * s.front * is_outer, fingers, -s.front)
 
     return gesture
 
@@ -242,7 +242,7 @@ BOTH_ARMS: Mapping[str, tuple[float, Callable[[np.random.Generator], Gesture]]] 
     "both_flexed": (0.2, lambda rng: flexed),
     "clasped_front": (2.0, clasped_front),
     "clasped_back": (0.8, clasped_back),
-    "crossed": (1.6, crossed),
+    "crossed": (2.6, crossed),
 }
 
 

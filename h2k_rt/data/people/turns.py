@@ -31,8 +31,14 @@ def turn(axis: Vector, degrees: float) -> Matrix:
     angle = math.radians(degrees)
     c, s = math.cos(angle), math.sin(angle)
     x, y, z = axis
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return c * np.eye(3) + s * skew + (1 - c) * np.outer(axis, axis)
+    u, v, w = (1 - c) * x, (1 - c) * y, (1 - c) * z
+    return np.array(
+        [
+            [c + u * x, u * y - s * z, u * z + s * y],
+            [v * x + s * z, c + v * y, v * z - s * x],
+            [w * x - s * y, w * y + s * x, c + w * z],
+        ]
+    )
 
 
 def turn_x(degrees: float) -> Matrix:
