@@ -9,10 +9,9 @@ pytest.importorskip("numba")
 
 from h2k_rt.constants import METHOD
 from h2k_rt.data.people.figure import Figure, Surface
-from h2k_rt.data.people.folds import fold_height
-from h2k_rt.data.people.render import frame_figure, render, render_relief
-from h2k_rt.data.people.scene import Scene, sample_scene
-from h2k_rt.data.people.view import PUBLISHED_VIEW, View, ViewCamera, camera_from_dict, published_camera, sample_view
+from h2k_rt.data.people.render import render, render_relief
+from h2k_rt.data.people.scene import Scene
+from h2k_rt.data.people.view import PUBLISHED_VIEW, View, ViewCamera, camera_from_dict, published_camera
 from h2k_rt.surface.rays import distance_from_nu, lift_to_scan, tangents
 
 SIZE = 192
@@ -30,18 +29,18 @@ def ellipsoid(centre=(0.0, 0.9, 0.0), axes=(0.3, 0.85, 0.25), rings=64, fold=0.0
     c, d = a + 2 * rings, b + 2 * rings
     faces = np.concatenate((np.stack((a, c, d), -1).reshape(-1, 3), np.stack((a, d, b), -1).reshape(-1, 3))).astype(np.int32)
     uv = np.stack((p / (2 * np.pi), 1 - t / np.pi), axis=-1).reshape(-1, 2).astype(np.float32)
-    given = dict(
-        name="ellipsoid",
-        vertices=vertices,
-        faces=faces,
-        uv=uv,
-        uv_faces=faces,
-        texture=np.full((8, 8, 3), 180, np.uint8),
-        tint=np.ones(3, np.float32),
-        alpha=None,
-        rest=vertices,
-        fold=np.full(len(vertices), fold, np.float32),
-    )
+    given = {
+        "name": "ellipsoid",
+        "vertices": vertices,
+        "faces": faces,
+        "uv": uv,
+        "uv_faces": faces,
+        "texture": np.full((8, 8, 3), 180, np.uint8),
+        "tint": np.ones(3, np.float32),
+        "alpha": None,
+        "rest": vertices,
+        "fold": np.full(len(vertices), fold, np.float32),
+    }
     return Surface(**{**given, **changes})
 
 

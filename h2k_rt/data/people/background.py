@@ -27,6 +27,7 @@ class Stage:
         to_ground: (3, 3) float64, camera axes (x right, y down, z away) -> ground axes: x right, y up, z toward the camera, level;
             the origin is the camera.
         camera_height: metres of the camera above the figure's lowest point.
+        feet: (2, 2) float64, x and z of the figure's soles in ground axes.
         distance: metres from the camera to the figure.
         tangent: of half the field of view.
         lighting: light and shadow maps, as the shading kernel reads them.
@@ -34,6 +35,7 @@ class Stage:
 
     to_ground: NDArray[np.float64]
     camera_height: float
+    feet: NDArray[np.float64]
     distance: float
     tangent: float
     lighting: Lighting
@@ -104,11 +106,23 @@ def lens_blur(rng: np.random.Generator) -> float:
     return 0.0 if rng.random() < 0.4 else float(rng.uniform(0.001, 0.008))
 
 
-def enlarged(picture: NDArray[np.uint8], size: int, blur: float) -> NDArray[np.uint8]:
-    """To the size of the photo; ``blur`` as from :func:`lens_blur`, applied where it is cheaper."""
+def drawing_side(size: int, blur: float) -> int:
+    """Side at which a background is drawn before it is enlarged to the photo's: smaller where it is out of focus."""
+    return min(size * (4 if blur > 0 else 6) // 8, LARGEST if blur == 0 else LARGEST * 5 // 8)
+
+
+def enlarged(picture: NDArray[np.uint8], size: int, blur: float, least: float = 0.0) -> NDArray[np.uint8]:
+    """To the size of the photo.
+
+    Args:
+        blur: as from :func:`lens_blur`.
+        least: standard deviation in pixels of the given picture that is applied in any case, against the stairs of pictures drawn
+            with one ray to the pixel.
+    """
     side = picture.shape[0]
-    if blur * side > 0.4:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur * side), np.uint8)
+    deviation = max(blur * side, least)
+    if deviation > 0.4:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), deviation), np.uint8)
     if side == size:
         return picture
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

@@ -63,6 +63,30 @@ def vertex_normals(points, faces, out):
 
 
 @njit(cache=True, nogil=True)
+def lowest(points, to_ground):
+    """Least height of (V, 3) points in camera axes; the second row of ``to_ground`` (3, 3) points up."""
+    least = np.inf
+    for i in range(points.shape[0]):
+        y = to_ground[1, 0] * points[i, 0] + to_ground[1, 1] * points[i, 1] + to_ground[1, 2] * points[i, 2]
+        least = min(least, y)
+    return least
+
+
+@njit(cache=True, nogil=True)
+def near_ground(points, to_ground, height):
+    """(N, 2) float64: x and z in ground axes of the points below a height."""
+    found = np.empty((points.shape[0], 2))
+    count = 0
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        if to_ground[1, 0] * x + to_ground[1, 1] * y + to_ground[1, 2] * z < height:
+            found[count, 0] = to_ground[0, 0] * x + to_ground[0, 1] * y + to_ground[0, 2] * z
+            found[count, 1] = to_ground[2, 0] * x + to_ground[2, 1] * y + to_ground[2, 2] * z
+            count += 1
+    return found[:count]
+
+
+@njit(cache=True, nogil=True)
 def bilinear_alpha(alpha, u, v):
     """Alpha 0..255 at a texture coordinate; textures repeat."""
     h, w = alpha.shape

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from h2k_rt.data.people import raster
 from h2k_rt.data.people.background import Stage
 from h2k_rt.data.people.drawing import Bands, Buffers, alpha_of, draw_all, drawn_mesh, lens_of, material_of, visible_vertices
+from h2k_rt.data.people.edges import soften_edges
 from h2k_rt.data.people.figure import Figure, Surface
 from h2k_rt.data.people.lights import light_table
 from h2k_rt.data.people.scene import Scene
@@ -26,7 +27,7 @@ class Rendering:
     """One picture and everything known about it.
 
     Attributes:
-        rgb: (S, S, 3) uint8 sRGB, shaded, before the scene's background.
+        rgb: (S, S, 3) uint8 sRGB, shaded, before the scene's background; silhouettes are softened.
         albedo: (S, S, 3) uint8 sRGB, colour without light, black outside the figure.
         mask: (S, S) uint8, 255 where the figure is.
         depth: (2, S, S) float32 in nu, nearest and farthest surface; 0 outside the figure.
@@ -96,6 +97,7 @@ def render(
 
             bands.over(len(pixels), shade)
         _trace(trace_back, 1, meshes, buffers, lens, relief, bands)
+    soften_edges(rgb, relief.depth[0])
     joints = np.concatenate((camera.project(figure.joints), np.ones((len(figure.joints), 1))), axis=1)
     return Rendering(rgb, albedo, relief.mask, relief.depth, relief.normals, joints, camera.as_dict())
 
@@ -190,5 +192,9 @@ def _stage(camera: ViewCamera, meshes: Sequence[DrawnMesh], lighting: Lighting) 
     right = np.cross(up, (0.0, 0.0, -1.0))
     right /= np.linalg.norm(right)
     to_ground = np.stack((right, up, np.cross(right, up)))
-    lowest = min(float((mesh.points @ up.astype(np.float32)).min()) for mesh in meshes)
-    return Stage(to_ground, -lowest, camera.distance_metres, camera.size / 2 / camera.focal_px, lighting)
+    turn = to_ground.astype(np.float32)
+    lowest = min(raster.lowest(mesh.points, turn) for mesh in meshes)
+    soles = np.concatenate([raster.near_ground(mesh.points, turn, lowest + 0.05) for mesh in meshes])
+    right_side = soles[:, 0] >= soles[:, 0].mean()
+    feet = np.stack((soles[right_side].mean(0), soles[~right_side].mean(0) if not right_side.all() else soles.mean(0)))
+    return Stage(to_ground, -lowest, feet, camera.distance_metres, camera.size / 2 / camera.focal_px, lighting)

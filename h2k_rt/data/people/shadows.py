@@ -116,6 +116,7 @@ def lit_share(maps, table, number, x, y, z):
     limit = forward - table[number, 15]
     # As nearness, so that the texels need no division.
     nearness = _PARALLEL_OFFSET - limit if table[number, 14] > 0 else np.float32(1) / max(limit, np.float32(0.01))
+    nearness = max(nearness, np.float32(1e-6))  # empty texels hold 0, also for what is far away
     total = np.float32(0)
     for j in range(4):
         weight_v = np.float32(1)
