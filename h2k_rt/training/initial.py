@@ -36,7 +36,8 @@ def fresh_networks(width: float, seed: int, start: str) -> HumanNet:
         net = build_networks(width)
     if start == "pass-through":
         for name in NETWORKS:
-            pass_through(network(net, name))
+            if not pass_through(network(net, name)):
+                continue
             for module in network(net, name).modules():
                 if isinstance(module, nn.BatchNorm2d):
                     _set_identity(module)

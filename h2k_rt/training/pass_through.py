@@ -19,20 +19,25 @@ _MASK_SLOPE = 2.0
 
 
 @torch.no_grad()
-def pass_through(net: nn.Module) -> None:
+def pass_through(net: nn.Module) -> bool:
     """Change the random weights of a network so that its input of low resolution passes.
 
     The trunk gives the low depth, upsampled; a part network the low-resolution front normals; each carries them in its first
     channels past every convolution (they are not negative, so ReLUs let them through; batch norms must do nothing). The
     low-resolution depth net, which has no such input, begins with the middle of the depth range.
+
+    Returns:
+        Whether something is carried: the network's batch norms must then be made to do nothing.
     """
     if isinstance(net, HighDepthNet):
         _carry_depth(net)
-    elif isinstance(net, NormalNet) and net.Conv1.conv[0].in_channels == 6:
+        return True
+    if isinstance(net, NormalNet) and net.Conv1.conv[0].in_channels == 6:
         _carry_normals(net)
-    elif isinstance(net, LowDepthNet):
-        head = _quiet_head(net)
-        head.bias.copy_(torch.tensor([1.8, 2.2, 0.0]))  # type: ignore[union-attr]
+        return True
+    if isinstance(net, LowDepthNet):
+        _quiet_head(net).bias.copy_(torch.tensor([1.8, 2.2, 0.0]))  # type: ignore[union-attr]
+    return False
 
 
 def _carry_depth(net: HighDepthNet) -> None:
