@@ -33,7 +33,7 @@ _FLAGS = (
     "-fPIC",
     "-pthread",
 )
-_WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+_WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 _SANITIZERS = {
     "": (),
     "address": ("-fsanitize=address", "-fno-omit-frame-pointer"),
