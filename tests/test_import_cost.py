@@ -12,7 +12,22 @@ import pytest
 
 import h2k_rt
 
-HEAVY = ("numpy", "cv2", "PIL", "torch", "onnx", "onnxruntime", "open3d", "trimesh", "fast_simplification", "tensorrt", "pycuda")
+HEAVY = (
+    "numpy",
+    "cv2",
+    "PIL",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "open3d",
+    "trimesh",
+    "fast_simplification",
+    "tensorrt",
+    "pycuda",
+    "numba",
+    "scipy",
+    "anny",
+)
 
 
 def modules_after(code: str) -> set[str]:
@@ -29,10 +44,11 @@ def modules_after(code: str) -> set[str]:
         "import h2k_rt.cli",
         "from h2k_rt.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass",
         "from h2k_rt.cli import app\ntry: app(['infer', '--help'])\nexcept SystemExit: pass",
+        "from h2k_rt.cli import app\ntry: app(['data', 'people', '--help'])\nexcept SystemExit: pass",
         "from h2k_rt.cli import app\ntry: app(['--version'])\nexcept SystemExit: pass",
         "from h2k_rt.cli import app\ntry: app(['models'])\nexcept SystemExit: pass",
     ],
-    ids=["import", "cli", "help", "infer help", "version", "models"],
+    ids=["import", "cli", "help", "infer help", "data help", "version", "models"],
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
     loaded = modules_after(code)
