@@ -24,7 +24,7 @@ def pass_through(net: nn.Module) -> bool:
 
     The trunk gives the low depth, upsampled; a part network the low-resolution front normals; each carries them in its first
     channels past every convolution (they are not negative, so ReLUs let them through; batch norms must do nothing). The
-    low-resolution depth net, which has no such input, begins with the middle of the depth range.
+    low-resolution networks, which have no such input, begin with quiet last convolutions, the depth in the middle of its range.
 
     Returns:
         Whether something is carried: the network's batch norms must then be made to do nothing.
@@ -32,9 +32,11 @@ def pass_through(net: nn.Module) -> bool:
     if isinstance(net, HighDepthNet):
         _carry_depth(net)
         return True
-    if isinstance(net, NormalNet) and net.Conv1.conv[0].in_channels == 6:
-        _carry_normals(net)
-        return True
+    if isinstance(net, NormalNet):
+        if net.Conv1.conv[0].in_channels == 6:
+            _carry_normals(net)
+            return True
+        _quiet_head(net)
     if isinstance(net, LowDepthNet):
         _quiet_head(net).bias.copy_(torch.tensor([1.8, 2.2, 0.0]))  # type: ignore[union-attr]
     return False
