@@ -161,8 +161,8 @@ class LossConfig:
     """L1 of encoded normals inside the person."""
     normal_background: float = 0.1
     """L1 of encoded normals outside."""
-    normal_angle: float = 0.5
-    """Length of the difference of unit normals, about the angle in radians."""
+    normal_angle: float = 1.0
+    """Length of the difference of the surface's unit normals, about the angle in radians."""
     normal_ssim: float = 0.15
     """1 - SSIM of encoded normals."""
     depth_shape: float = 2.0
@@ -171,8 +171,8 @@ class LossConfig:
     """That offset, which a picture hardly tells."""
     depth_gradient: tuple[float, float, float] = (2.0, 1.0, 0.5)
     """Differences of depth between pixels 1, 4 and 16 apart."""
-    depth_normal: float = 0.02
-    """L1 of encoded normals of the depth."""
+    depth_normal: float = 0.05
+    """The same for the normals of the depth."""
     depth_background: float = 0.02
     """Depth outside the person (front 6, back 0); the trunk takes ``trunk_background``."""
     trunk_background: float = 0.1

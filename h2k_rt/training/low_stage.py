@@ -23,6 +23,10 @@ from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
 
 
+#: Canvas pixels of a low-resolution pixel.
+_FACTOR = METHOD.size // METHOD.low_size
+
+
 @dataclass(frozen=True)
 class LowExamples:
     """Makes a window of the low-resolution picture with its depth: ``picture`` (3, h, w) and ``depth`` (2, h, w)."""
@@ -136,12 +140,12 @@ class LowStage:
         samples = batch["sample"].tolist()
         if "low_normal" in self.networks:
             raw = networks.raw["low_normal"](picture)
-            yield Update(("low_normal",), normal_terms(raw, both_normals(depth), self.config.loss), samples)
+            yield Update(("low_normal",), normal_terms(raw, both_normals(depth), self.config.loss, _FACTOR), samples)
             normals = raw.detach().relu()
         else:
             with torch.no_grad():
                 normals = networks.averaged_raw("low_normal")(picture).relu()
         if "low_depth" in self.networks:
             raw = networks.raw["low_depth"](picture, normals)
-            terms = depth_terms(raw, depth, self.config.loss, self.config.loss.depth_background)
+            terms = depth_terms(raw, depth, self.config.loss, self.config.loss.depth_background, _FACTOR)
             yield Update(("low_depth",), terms, samples)

@@ -5,7 +5,7 @@
 - The published smooth L1 is spent on the jump from the person to the background (front 6, back 0), so depth counts inside the
   person, as values and as differences between pixels near and far; outside only the wrong side of the jump counts.
 - Networks are trained before their last ReLU or ReLU6, which would stop the gradients of a channel that has once left the range.
-- Normals are compared on the person, as encoded values and as directions.
+- Normals are compared on the person, as encoded values and as directions of the surface.
 
 All terms are means over a sample's person, averaged over the batch. Tensors are (B, C, H, W) float32.
 """
@@ -37,12 +37,13 @@ def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
     return (total / mask.sum(dim=(1, 2, 3)).clamp_min(1)).mean()
 
 
-def normal_terms(raw: Tensor, target: Tensor, weights: LossConfig) -> dict[str, Tensor]:
+def normal_terms(raw: Tensor, target: Tensor, weights: LossConfig, factor: int) -> dict[str, Tensor]:
     """Weighted terms of encoded normals, front and back.
 
     Args:
         raw: (B, 6, H, W), the network before its ReLU.
         target: (B, 6, H, W), encoded, 0 outside the person.
+        factor: canvas pixels of one pixel: 8 at low resolution, 1 on the canvas.
     """
     # The z of an encoded normal is above 0 everywhere on the person.
     person = (target[:, 2:3] > 0).to(raw.dtype)
@@ -51,34 +52,47 @@ def normal_terms(raw: Tensor, target: Tensor, weights: LossConfig) -> dict[str, 
         "normal": weights.normal * masked_mean((raw - target).abs(), person),
         "normal_background": weights.normal_background * masked_mean(raw.clamp_min(0), 1 - person),
     }
-    angle = sum(masked_mean(_chord(raw[:, side], target[:, side]), person) for side in (slice(0, 3), slice(3, 6)))
-    terms["normal_angle"] = weights.normal_angle * 0.5 * torch.as_tensor(angle)
+    terms["normal_angle"] = weights.normal_angle * masked_mean(chords(raw, target, factor), person)
     if weights.normal_ssim:
         terms["normal_ssim"] = weights.normal_ssim * (1 - ssim(raw.clamp(0, 1), target))
     return terms
 
 
-def _chord(encoded: Tensor, target: Tensor) -> Tensor:
-    """Length of the difference of two fields of unit vectors, (B, 1, H, W): 2 sin(angle / 2)."""
-    ours, theirs = _directions(encoded), _directions(target)
+def chords(encoded: Tensor, target: Tensor, factor: int) -> Tensor:
+    """Lengths of the differences of unit normals of front and back, 2 sin(angle / 2): (B, 2, H, W) for (B, 6, H, W) each.
+
+    The normals are the surface's own. The encoding (SPEC 8) takes the same z at every resolution, so that at low resolution a
+    slope of 45 degrees looks like one of 76, and steep slopes hardly differ; their angles do.
+    """
+    sides = [
+        _chord(_directions(encoded[:, side], factor), _directions(target[:, side], factor)) for side in (slice(0, 3), slice(3, 6))
+    ]
+    return torch.cat(sides, 1)
+
+
+def _chord(ours: tuple[Tensor, Tensor, Tensor], theirs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     x, y, z = (a - b for a, b in zip(ours, theirs, strict=True))
     return (x * x + y * y + z * z + 1e-6).sqrt()
 
 
-def _directions(encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit vectors of encoded normals, channel by channel: reductions over three strided channels are slow on CPUs."""
+def _directions(encoded: Tensor, factor: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit normals of the surface, channel by channel: reductions over three strided channels are slow on CPUs."""
     x, y, z = (2 * encoded[:, i : i + 1] - 1 for i in range(3))
+    # Canvas pixels of depth per canvas pixel, for one unit of x / z.
+    slope = METHOD.normal_z * METHOD.depth_unit_px / factor
+    x, y = slope * x, slope * y
     scale = (x * x + y * y + z * z + 1e-6).rsqrt()
     return x * scale, y * scale, z * scale
 
 
-def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: float) -> dict[str, Tensor]:
+def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: float, factor: int) -> dict[str, Tensor]:
     """Weighted terms of depth and mask.
 
     Args:
         raw: (B, 3, H, W) before any activation: front, back, mask logit.
         target: (B, 2, H, W) nu, 0 outside the person.
         background: weight of the depth outside the person.
+        factor: canvas pixels of one pixel.
     """
     person = (target[:, :1] > 0).to(raw.dtype)
     depth, logit = raw[:, :2], raw[:, 2:3]
@@ -95,7 +109,7 @@ def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: fl
         if weight and min(raw.shape[-2:]) > step:
             terms[f"depth_gradient_{step}"] = weight * _difference_error(error, person, step)
     if weights.depth_normal:
-        terms["depth_normal"] = weights.depth_normal * _normal_error(depth, target, person)
+        terms["depth_normal"] = weights.depth_normal * _normal_error(depth, target, person, factor)
     if background:
         # ReLU6 follows, which holds front at 6 and back at 0: only the other side is wrong.
         front = METHOD.front_background - depth[:, :1]
@@ -118,13 +132,12 @@ def _difference_error(error: Tensor, person: Tensor, step: int) -> Tensor:
     return (down + right) / 2
 
 
-def _normal_error(depth: Tensor, target: Tensor, person: Tensor) -> Tensor:
-    """L1 of the encoded normals of both sides, where the pixel and the neighbours that its normal reads are on the person."""
+def _normal_error(depth: Tensor, target: Tensor, person: Tensor, factor: int) -> Tensor:
+    """:func:`chords` of the normals of both sides, where the pixel and the neighbours that its normal reads are on the person."""
     inside = person.clone()
     inside[..., 1:, :] *= person[..., :-1, :]
     inside[..., :, :-1] *= person[..., :, 1:]
-    ours, theirs = _both_normals(depth), _both_normals(target)
-    return masked_mean((ours - theirs).abs(), inside)
+    return masked_mean(chords(_both_normals(depth), _both_normals(target), factor), inside)
 
 
 def _both_normals(depth: Tensor) -> Tensor:

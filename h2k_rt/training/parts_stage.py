@@ -176,4 +176,4 @@ class PartsStage:
                 prior = warp_prior(canvases, crops["to_canvas"], crops["of"], _GROUPS[name])
             raw = networks.raw[name](torch.cat([crops["picture"], prior], 1))
             samples = batch["sample"][crops["of"].cpu()].tolist()
-            yield Update((name,), normal_terms(raw, crops["target"], self.config.loss), samples)
+            yield Update((name,), normal_terms(raw, crops["target"], self.config.loss, 1), samples)

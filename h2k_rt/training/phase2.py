@@ -111,7 +111,9 @@ class TrunkStage:
         """The loss of a batch."""
         raw = networks.raw["high_depth"](batch["low_depth"], batch["normals"])
         weights = self.config.loss
-        yield Update(self.networks, depth_terms(raw, batch["depth"], weights, weights.trunk_background), batch["sample"].tolist())
+        yield Update(
+            self.networks, depth_terms(raw, batch["depth"], weights, weights.trunk_background, 1), batch["sample"].tolist()
+        )
 
 
 def _cache_key(config: TrainingConfig, source: Source, frozen: FrozenNetworks) -> str:
