@@ -57,7 +57,7 @@ def sample_look(rng: np.random.Generator, body: Mapping[str, Any], split: Split)
     age = float(body.get("age", 0.67))
     races = [float(body.get(race, 1 / 3)) for race in ("african", "asian", "caucasian")]
     african, asian, _ = (race / max(sum(races), 1e-6) for race in races)
-    dark = bool(rng.random() < np.clip((african - 0.3) / 0.3, 0.03, 0.97))
+    dark = bool(rng.random() < np.clip((african - 0.45) / 0.25, 0.02, 0.97))
     skin = _skin(rng, female, age, dark, split)
     hair = _hair(rng, female, age, split)
     shares = np.array([b if dark or rng.random() < asian else a for _, a, b in _HAIR_COLOURS])

@@ -10,26 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from h2k_rt.data.people import wardrobe
 from h2k_rt.data.people.assets import Pictures, find_assets
 from h2k_rt.data.people.body import Body, BodyModel, Posed, body_model
-from h2k_rt.data.people.fabrics import FABRICS, Fabric, sample_fabric
+from h2k_rt.data.people.dressing import Dresser
 from h2k_rt.data.people.figure import Figure, Surface
-from h2k_rt.data.people.garments import Piece, Worn, bend_closeness, load_piece
+from h2k_rt.data.people.garments import Piece, Worn, load_piece
 from h2k_rt.data.people.hair_and_face import Look, coloured_hair, sample_look
 from h2k_rt.data.people.joints import joints_31
 from h2k_rt.data.people.pose import PoseLibrary, sample_pose
 from h2k_rt.data.people.subdivide import refine, triangles
-from h2k_rt.data.people.suits import Part, load_suit, load_whole
 from h2k_rt.data.people.wardrobe import Split
-
-_SIDES = ("L", "R")
-#: Where cloth bends: bone that starts there, reach in metres.
-_BENDS = (
-    *((f"lowerarm01.{side}", 0.10) for side in _SIDES), *((f"upperarm01.{side}", 0.10) for side in _SIDES),
-    *((f"wrist.{side}", 0.08) for side in _SIDES), *((f"lowerleg01.{side}", 0.13) for side in _SIDES),
-    *((f"upperleg01.{side}", 0.15) for side in _SIDES), *((f"foot.{side}", 0.12) for side in _SIDES), ("spine04", 0.12),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,20 +51,19 @@ class PersonFactory:
         self.model: BodyModel = body_model()
         self.pictures = Pictures()
         self._poses = PoseLibrary(self.assets)
-        self._cloth_pixels, self._skin_pixels, self._hair_pixels = (1536, 2048, 1024) if detail else (768, 1024, 512)
-        self._bends = bend_closeness(self.model, _BENDS)
+        self._skin_pixels, self._hair_pixels = (2048, 1024) if detail else (1024, 512)
         self._piece = functools.cache(self._load_piece)
-        self._suit = functools.cache(self._load_suit)
-        self._shoes = functools.cache(self._load_shoes)
+        self._dresser = Dresser(self.assets, self.model, self.pictures, split, detail)
 
     def sample(self, rng: np.random.Generator) -> Figure:
         """A random person. The same state of ``rng`` gives the same figure."""
         body = self.model.sample_shape(rng)
         posed, pose_about = sample_pose(rng, self.split, body, self._poses)
         look = sample_look(rng, body.about, self.split)
-        clothes, hidden, worn_about = self._dress(rng, body, posed)
-        surfaces = [self._skin_surface(body, posed, look, hidden), *self._head(rng, body, posed, look), *clothes]
-        about = {"body": dict(body.about), **pose_about, **worn_about, "hair": look.hair, "skin": look.skin, "split": self.split}
+        clothes = self._dresser.dress(rng, body, posed)
+        skin = self._skin_surface(body, posed, look, clothes.hidden)
+        surfaces = [skin, *self._head(rng, body, posed, look), *clothes.surfaces]
+        about = {"body": dict(body.about), **pose_about, **clothes.about, "hair": look.hair, "skin": look.skin, "split": self.split}
         return Figure(tuple(surfaces), joints_31(body, posed), about)
 
     # --- body and head -----------------------------------------------------------------------------------------------------------
@@ -126,73 +115,15 @@ class PersonFactory:
             path = self.assets / "hair" / look.hair / f"{look.hair}_diffuse.png"
             strands = coloured_hair(path, look.hair_colour, self.pictures, self._hair_pixels)
             surfaces.append(
-                surface(look.hair, "hair", self._piece("hair", look.hair), *strands, fold=0.0008, specular=0.06, gloss=35.0)
+                surface(look.hair, "hair", self._piece("hair", look.hair), *strands, fold=0.0008, specular=0.03, gloss=22.0)
             )
         return surfaces
-
-    # --- clothes -----------------------------------------------------------------------------------------------------------------
-
-    def _dress(self, rng: np.random.Generator, body: Body, posed: Posed) -> tuple[list[Surface], NDArray[np.bool_], dict[str, Any]]:
-        female = float(body.about["gender"]) > 0.5
-        suits = wardrobe.available("suit", tuple(wardrobe.SUITS), self.split)
-        own = [suit for suit in suits if suit.startswith("female") == female] or list(suits)
-        suit = own[int(rng.integers(len(own)))]
-        parts = list(self._suit(suit).values())
-        about: dict[str, Any] = {"suit": suit}
-        if rng.random() < 0.95:
-            shoes = wardrobe.available("shoes", wardrobe.SHOES, self.split)
-            name = shoes[int(rng.integers(len(shoes)))]
-            parts.append(self._shoes(name))
-            about["shoes"] = name
-        surfaces, fabrics = [], {}
-        for part in parts:
-            surface, fabric = self._part_surface(rng, part, body, posed)
-            surfaces.append(surface)
-            fabrics[part.role] = fabric
-        hidden = np.any([part.piece.hidden for part in parts], axis=0)
-        return surfaces, hidden, {**about, "fabrics": fabrics}
-
-    def _part_surface(self, rng: np.random.Generator, part: Part, body: Body, posed: Posed) -> tuple[Surface, str]:
-        worn = part.piece.wear(body, posed)
-        if part.role == "shoes":
-            texture, fabric = self._shoe_texture(rng, part)
-            amplitude = np.zeros(len(worn.rest), np.float32)
-            return _surface(part.piece.name, part.piece, worn, texture, None, amplitude, 0, specular=0.06, gloss=30.0), fabric
-        texture, fabric = self._cloth_texture(rng, part)
-        amplitude = rng.uniform(0.6, 1.1) * (0.0015 + 0.0045 * part.piece.carry(self._bends))
-        seed = int(rng.integers(1 << 31))
-        return _surface(part.piece.name, part.piece, worn, texture, None, amplitude, seed, specular=rng.uniform(0.0, 0.03)), fabric
-
-    def _cloth_texture(self, rng: np.random.Generator, part: Part) -> tuple[NDArray[np.uint8], str]:
-        original = part.original(self.pictures, self._cloth_pixels)
-        if original is not None and rng.random() < 0.12:
-            return original, "original"
-        fabric = self._fabric(rng, part.role)
-        return part.painted(fabric, self.pictures, self._cloth_pixels), fabric.kind
-
-    def _fabric(self, rng: np.random.Generator, role: str) -> Fabric:
-        kinds = wardrobe.available("fabric", tuple(FABRICS), self.split)
-        if role in ("bottom", "overall") and rng.random() < 0.4:
-            return sample_fabric(rng, ("denim",))
-        return sample_fabric(rng, kinds, calm=0.15 if role in ("top", "shirt") else 0.8)
-
-    def _shoe_texture(self, rng: np.random.Generator, part: Part) -> tuple[NDArray[np.uint8], str]:
-        original = part.original(self.pictures, self._cloth_pixels // 2)
-        if original is not None and rng.random() < 0.5:
-            return original, "original"
-        return part.painted(sample_fabric(rng, ("plain",)), self.pictures, self._cloth_pixels // 2), "plain"
 
     # --- loading, once each ------------------------------------------------------------------------------------------------------
 
     def _load_piece(self, folder: str, name: str) -> Piece:
         detail = self.detail if folder == "eyes" else 0
         return load_piece(self.assets / folder / name / f"{name}.mhclo", self.model, detail)
-
-    def _load_suit(self, name: str) -> dict[str, Part]:
-        return load_suit(self.assets / "clothes" / name, wardrobe.SUITS[name], self.model, self.detail)
-
-    def _load_shoes(self, name: str) -> Part:
-        return load_whole(self.assets / "clothes" / name, "shoes", self.model, 0)
 
 
 def _surface(

@@ -40,8 +40,9 @@ def refine(count: int, quads: NDArray[np.int32], uv: NDArray[np.float32], uv_qua
     matrix = csr_array(identity(count, np.float32, "csr"))
     source = np.arange(len(quads), dtype=np.int32)
     for _ in range(levels):
-        step, quads, parents = catmull_clark(matrix.shape[0], quads)
-        spread, uv_quads, _ = catmull_clark(len(uv), uv_quads, linear=True)
+        coarse = quads
+        step, quads, parents = catmull_clark(matrix.shape[0], coarse)
+        spread, uv_quads, _ = catmull_clark(len(uv), uv_quads, like=coarse)
         matrix, uv, source = csr_array(step @ matrix), (spread @ uv).astype(np.float32), source[parents]
     matrix.sort_indices()
     return Refined(matrix, quads, uv, uv_quads, source)
@@ -53,13 +54,17 @@ def triangles(quads: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def catmull_clark(
-    count: int, quads: NDArray[np.int32], linear: bool = False
+    count: int, quads: NDArray[np.int32], like: NDArray[np.int32] | None = None
 ) -> tuple[csr_array, NDArray[np.int32], NDArray[np.int32]]:
     """One step: (matrix (count + faces + edges, count) float32, new quads, the face that each came from).
 
-    New points are the old vertices, then one per face, then one per edge. ``linear`` only splits, without rounding.
+    New points are the old vertices, then one per face, then one per edge.
+
+    Args:
+        like: for texture places, the mesh's quads: they tell which faces are triangles, and nothing is rounded.
     """
-    corners = _Corners(quads)
+    linear = like is not None
+    corners = _Corners(quads, quads if like is None else like)
     faces, edges = len(quads), corners.edge_count
     sizes = np.bincount(corners.face, minlength=faces).astype(np.float64)
     face_points = _sparse(corners.face, corners.vertex, 1 / sizes[corners.face], (faces, count))
@@ -84,10 +89,10 @@ def catmull_clark(
 class _Corners:
     """The corners of all faces in a row, with their face, vertex, outgoing edge and neighbours."""
 
-    def __init__(self, quads: NDArray[np.int32]) -> None:
+    def __init__(self, quads: NDArray[np.int32], shape: NDArray[np.int32]) -> None:
         kept = np.ones(quads.shape, np.bool_)
-        kept[:, 1:] = quads[:, 1:] != quads[:, :-1]
-        kept[:, 3] &= quads[:, 3] != quads[:, 0]
+        kept[:, 1:] = shape[:, 1:] != shape[:, :-1]
+        kept[:, 3] &= shape[:, 3] != shape[:, 0]
         sizes = kept.sum(axis=1)
         self.face = np.repeat(np.arange(len(quads)), sizes)
         self.vertex = quads[kept].astype(np.int64)

@@ -17,6 +17,7 @@ from h2k_rt.data.people.fabrics import Fabric, paint
 from h2k_rt.data.people.garments import Piece, components, take
 
 _FLAT = 150  # grey of a garment without a picture
+_SOCK = 0.06  # metres above the ankle that no shoe reaches
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,28 @@ def load_suit(folder: Path, islands: Mapping[str, Sequence[int]], model: BodyMod
     return parts
 
 
-def load_whole(folder: Path, role: str, model: BodyModel, detail: int) -> Part:
-    """A garment of one part, such as shoes."""
+def load_shoes(folder: Path, model: BodyModel, detail: int) -> dict[str, Part]:
+    """A pair of shoes: parts "shoes" and, where there are, "socks", the tubes that rise from them.
+
+    Raises:
+        DataError: files are missing or malformed.
+    """
     binding = read_mhclo(folder / f"{folder.name}.mhclo")
     mesh = read_obj(binding.mesh_path)
-    piece = Piece(folder.name, model, mesh, binding, detail)
-    return Part(role, piece, _picture(folder, mesh, piece.fit(model.template_vertices)))
+    points = Piece(folder.name, model, mesh, binding, 0).fit(model.template_vertices)
+    piece_of = components(mesh.quads, len(mesh.vertices))
+    top = np.full(piece_of.max() + 1, -np.inf)
+    np.maximum.at(top, piece_of, points[mesh.quads].max(axis=1)[:, 1])
+    ankle = float(model.template_heads[model.bone_index["foot.L"], 1])
+    is_sock = (top > ankle + _SOCK)[piece_of]
+    parts = {}
+    for role, chosen in (("shoes", ~is_sock), ("socks", is_sock)):
+        if chosen.any():
+            own_mesh, own_binding = take(mesh, binding, chosen)
+            piece = Piece(f"{folder.name} {role}", model, own_mesh, own_binding, detail)
+            parts[role] = Part(role, piece, _picture(folder, own_mesh, piece.fit(model.template_vertices)))
+    _share_hidden(model, binding, [part.piece for part in parts.values()])
+    return parts
 
 
 def _picture(folder: Path, mesh: QuadMesh, points: NDArray[np.float64]) -> Picture:

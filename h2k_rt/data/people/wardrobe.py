@@ -54,6 +54,7 @@ HOLDOUT: Mapping[str, frozenset[str]] = {
     ),
     "brows": frozenset({"eyebrow005", "eyebrow011"}),
     "iris": frozenset({"brownlight", "bluegreen"}),
+    "style": frozenset({"v_neck", "blouse", "culottes", "flared", "pleated", "vest", "coat"}),
     "fabric": frozenset({"gingham", "houndstooth", "floral"}),
 }  # fmt: skip
 #: Kinds of fabric that both splits share: without them held-out people would not look like people in the street.
