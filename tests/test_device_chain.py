@@ -1,0 +1,135 @@
+"""The device chain, its kernels run on the CPU and its streams in any order they allow, against the CPU pipeline."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from host_runtime import HostEngine, HostRuntime
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from h2k_rt.bundle import Bundle
+from h2k_rt.device.job import Job
+from h2k_rt.device.pipeline import DevicePipeline, DeviceResult
+from h2k_rt.engines import open_engines
+from h2k_rt.framing import Framing, frame_person
+from h2k_rt.inference import CanvasMaps, run_networks
+from h2k_rt.parts import PartTransforms, fit_parts
+from h2k_rt.person import PersonFinder
+from h2k_rt.photo import load_photo
+from h2k_rt.picture import prepare_picture
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "person.jpg"
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Subject:
+    """A photo with the person that the finder saw in it, and the model."""
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    joints: NDArray[np.float64]
+    bundle: Bundle
+
+    def framed(self) -> tuple[Framing, PartTransforms]:
+        method = self.bundle.settings()
+        framing = frame_person(self.mask, self.joints, method)
+        return framing, fit_parts(framing.joints(self.joints), method.size)
+
+    def job(self) -> Job:
+        return Job.of(self.rgb, self.mask, *self.framed())
+
+    def on_cpu(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], CanvasMaps]:
+        """Canvas, mask and maps as the CPU pipeline makes them."""
+        method = self.bundle.settings()
+        framing, transforms = self.framed()
+        rgb = framing.image(self.rgb, border=cv2.BORDER_REPLICATE)
+        mask = framing.image(self.mask, border=cv2.BORDER_CONSTANT)
+        picture = prepare_picture(rgb, mask, method.colour_factors, method.background_value)
+        maps = run_networks(open_engines(self.bundle, threads=2), picture, transforms, method, person=mask, threads=2)
+        return rgb, mask, maps
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++")
+    pytest.importorskip("onnxruntime")
+    photo = load_photo(EXAMPLE)
+    person = PersonFinder(2).find(photo.rgb)[0]
+    return Subject(photo.rgb, person.mask, person.joints, Bundle.open("small"))
+
+
+def open_pipeline(bundle: Bundle, seed: int = 0) -> tuple[DevicePipeline, HostRuntime]:
+    runtime = HostRuntime(seed)
+
+    def open_engine(name: str, stream: object) -> HostEngine:
+        return HostEngine(runtime, bundle.network(name), name=name, stream=stream)  # type: ignore[arg-type]
+
+    return DevicePipeline(bundle.settings(), open_engine, runtime), runtime  # type: ignore[arg-type]
+
+
+def check_against_cpu(result: DeviceResult, subject: Subject) -> None:
+    """The canvas may differ by one grey level, where OpenCV rounds twice; the rest by what the networks make of that."""
+    rgb, mask, maps = subject.on_cpu()
+    assert np.abs(result.rgb.astype(int) - rgb).max() <= 1
+    assert np.abs(result.mask.astype(int) - mask).max() <= 1
+    near = cv2.dilate((mask > 127).astype(np.uint8), np.ones((49, 49), np.uint8)) > 0
+    have = result.maps
+    for name, usual, worst in (("low_normals", 2e-4, 5e-3), ("low_depth", 1e-3, None), ("low_mask", 1e-3, None)):
+        _check(name, getattr(have, name), getattr(maps, name), np.True_, usual, worst)
+    _check("normals", have.normals, maps.normals, near, 5e-4, 5e-3)
+    _check("depth", have.depth, maps.depth, near, 2e-3, 0.03)  # nu; 1 px is 0.002
+    _check("mask", have.mask, maps.mask, near, 2e-3, None)
+    for one, other in zip(have.part_normals, maps.part_normals, strict=True):
+        _check("part normals", one, other, np.True_, 2e-3, None)
+    assert np.ptp(maps.depth[0][mask > 127]) > 0.5, "the comparison is of something"
+
+
+def _check(name: str, have: NDArray, want: NDArray, where: NDArray[np.bool_] | np.bool_, usual: float, worst: float | None) -> None:
+    difference = np.abs(have - want)[..., where] if np.ndim(where) else np.abs(have - want)
+    assert np.isfinite(have).all(), name
+    assert np.quantile(difference, 0.999) <= usual, (name, np.quantile(difference, 0.999))
+    assert worst is None or difference.max() <= worst, (name, difference.max())
+
+
+def same(one: DeviceResult, other: DeviceResult) -> None:
+    assert_array_equal(one.rgb, other.rgb)
+    assert_array_equal(one.mask, other.mask)
+    for name in ("low_normals", "normals", "low_depth", "low_mask", "depth", "mask"):
+        assert_array_equal(getattr(one.maps, name), getattr(other.maps, name))
+
+
+def test_photos_one_after_the_other(subject: Subject) -> None:
+    pipeline, runtime = open_pipeline(subject.bundle)
+    first = pipeline.run(subject.job())
+    assert pipeline.replays == 0 and not pipeline.notes
+    check_against_cpu(first, subject)
+    allocations = runtime.allocations
+
+    # Another photo of the same window size, placed elsewhere: the recorded chain, with its arguments.
+    mirrored = subject.rgb[200:, ::-1].copy(), subject.mask[200:, ::-1].copy()
+    joints = subject.joints.copy()
+    joints[:, 0], joints[:, 1] = subject.rgb.shape[1] - joints[:, 0], joints[:, 1] - 200
+    other = replace(subject, rgb=mirrored[0], mask=mirrored[1], joints=joints)
+    assert other.job().window.size == subject.job().window.size and other.job().window != subject.job().window
+    second = pipeline.run(other.job())
+    assert pipeline.replays == 1 and runtime.allocations == allocations, "nothing is allocated per photo"
+    check_against_cpu(second, other)
+
+    # A larger photo moves the photos' memory: the graph follows.
+    wide = replace(
+        subject,
+        rgb=np.pad(subject.rgb, ((0, 0), (0, 4000), (0, 0)), mode="edge"),
+        mask=np.pad(subject.mask, ((0, 0), (0, 4000))),
+    )
+    third = pipeline.run(wide.job())
+    assert pipeline.replays == 2 and runtime.allocations == allocations + 3
+    same(third, first)
+    pipeline.close()
