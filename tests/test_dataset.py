@@ -221,28 +221,45 @@ def test_a_failing_worker_is_told(tmp_path: Path) -> None:
     assert len(Dataset(tmp_path)) == 6
 
 
-def test_a_killed_run_is_continued(tmp_path: Path) -> None:
-    """The process is killed while it works; its worker ends by itself, and the next run completes the same set."""
-    count = 400
-    script = (
+def _run_in_background(folder: Path, count: int) -> subprocess.Popen[str]:
+    """``_produce`` with two workers in a process group of its own; returns when the first samples are there."""
+    script = folder / "run.py"
+    script.write_text(
         "import sys, pathlib, test_dataset\n"
-        f"if __name__ == '__main__': test_dataset._produce(pathlib.Path(sys.argv[1]), {count}, workers=2)"
+        "if __name__ == '__main__':\n"
+        f"    try: test_dataset._produce(pathlib.Path(sys.argv[1]), {count}, workers=2)\n"
+        "    except KeyboardInterrupt: sys.exit(130)\n"
     )
-    (tmp_path / "run.py").write_text(script)
     tests = str(Path(data_samples.__file__).parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((tests, os.environ.get("PYTHONPATH", "")))}
-    run = subprocess.Popen([sys.executable, tmp_path / "run.py", tmp_path / "set"], env=environment, start_new_session=True)
-    samples = tmp_path / "set/samples"
+    words = [sys.executable, script, folder / "set"]
+    run = subprocess.Popen(words, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    samples = folder / "set/samples"
     _until(lambda: samples.is_dir() and len(list(samples.iterdir())) >= 5)
+    return run
+
+
+def test_a_killed_run_is_continued(tmp_path: Path) -> None:
+    """The process is killed while it works; its workers end by themselves, and the next run completes the same set."""
+    count = 150
+    run = _run_in_background(tmp_path, count)
     run.kill()
     run.wait()
     _until(lambda: not _running(run.pid))
     done = len(Dataset(tmp_path / "set"))
     assert 0 < done < count
     assert _produce(tmp_path / "set", count, workers=2) == count - done
-    assert not list(samples.glob(".*"))
+    assert not list((tmp_path / "set/samples").glob(".*"))
     for index in (0, done, count - 1):
         np.testing.assert_array_equal(Dataset(tmp_path / "set").read(f"{index:06d}").rgb, rendering(index).rgb)
+
+
+def test_ctrl_c_ends_all_processes_quietly(tmp_path: Path) -> None:
+    run = _run_in_background(tmp_path, 4000)
+    os.killpg(run.pid, signal.SIGINT)
+    assert (run.communicate(timeout=60)[1], run.returncode) == ("", 130)
+    _until(lambda: not _running(run.pid))
+    assert not list((tmp_path / "set/samples").glob(".*")) and len(Dataset(tmp_path / "set")) < 4000
 
 
 def _running(session: int) -> bool:

@@ -276,8 +276,6 @@ def test_the_published_tree_is_written_and_read(data: Path, cli: Cli) -> None:
 
 
 def test_our_layout_with_meshes(data: Path) -> None:
-    closed = pytest.importorskip("h2k_rt.data.people.closed")
-    assert closed
     job = ScanJob(tuple(find_scans(data, "2K2K")), size=64, mesh=True, maps=("color", "depth"))
     assert render_scans(data / "set", job) == 7
     dataset = open_dataset(data / "set")

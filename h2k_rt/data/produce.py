@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,7 +92,8 @@ def produce(
     try:
         while True:
             for group in queue:
-                waiting[pool.submit(_make, group)] = None
+                with _ctrl_c_ignored():  # workers inherit it from their start on: Ctrl-C is the caller's, which ends the pool
+                    waiting[pool.submit(_make, group)] = None
                 if len(waiting) >= _QUEUED_PER_WORKER * workers:
                     break
             if not waiting:
@@ -109,12 +111,23 @@ def produce(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signals, and gets Ctrl-C
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 _worker: dict[str, Any] = {}
 
 
 def _begin(writer: SampleWriter, start: Callable[[], Maker]) -> None:
     """Set up a worker. Nothing that can fail: the pool would not tell why."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, which ends the pool
     threading.Thread(target=_end_with_caller, daemon=True).start()
     _worker.update(writer=writer, start=start, maker=None)
 

@@ -168,6 +168,10 @@ class PublishedDataset:
     def __len__(self) -> int:
         return len(self._ids)
 
+    def path(self, id: str) -> Path:
+        """The picture of a sample: it has no folder of its own."""
+        return self._file(_SHADED, id, "_front.png")
+
     def _file(self, base: Path, id: str, ending: str) -> Path:
         view, _, item = id.partition("/")
         return self.folder / base / view / f"{item}{ending}"

@@ -16,7 +16,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from h2k_rt.data.dataset import Dataset, Sample
+from h2k_rt.data.dataset import Sample
+from h2k_rt.data.published import open_dataset
 from h2k_rt.errors import DataError, TrainingError
 
 #: The maps of a sample that training reads.
@@ -43,13 +44,13 @@ class FolderSource:
     """
 
     def __init__(self, folders: Sequence[Path], size: int | None = None) -> None:
-        datasets = [Dataset(folder) for folder in folders]
+        datasets = [open_dataset(folder) for folder in folders]
         for dataset in datasets:
             if not len(dataset):
                 raise DataError(f"{dataset.folder}: the dataset has no samples yet")
             if size is None and dataset.size % 256:
                 raise DataError(f"{dataset.folder}: pictures of {dataset.size} pixels; training needs a multiple of 256")
-            lacking = [name for name in MAPS if name not in dataset.description.maps]
+            lacking = [name for name in MAPS if name not in dataset.maps]
             if lacking:
                 raise DataError(f"{dataset.folder}: the dataset has no {' and no '.join(lacking)}, which training needs")
         found = sorted({dataset.size for dataset in datasets})

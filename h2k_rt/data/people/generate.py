@@ -14,12 +14,13 @@ import torch
 
 from h2k_rt import __version__
 from h2k_rt.data.dataset import DatasetWriter, Description
+from h2k_rt.data.people.closed import closed_surface
 from h2k_rt.data.people.figure import Figure
 from h2k_rt.data.people.person import PersonFactory
 from h2k_rt.data.people.render import Rendering, render
 from h2k_rt.data.people.scene import sample_scene
 from h2k_rt.data.people.view import sample_view
-from h2k_rt.data.produce import Maker, Product, Progress, SampleWriter, Shape, produce
+from h2k_rt.data.produce import Maker, Product, Progress, SampleWriter, produce
 from h2k_rt.data.published import PUBLISHED_MAPS, PublishedWriter, write_lists
 from h2k_rt.data.recipe import PeopleRecipe, Split
 
@@ -128,12 +129,6 @@ def _open(folder: Path, job: PeopleJob) -> SampleWriter:
     return PublishedWriter(folder, description) if job.published_layout else DatasetWriter(folder, description)
 
 
-def _closed(figure: Figure) -> Shape:
-    from h2k_rt.data.people.closed import closed_surface
-
-    return closed_surface(figure)
-
-
 def _start(job: PeopleJob) -> Maker:
     """In a worker."""
     single_thread()
@@ -143,7 +138,7 @@ def _start(job: PeopleJob) -> Maker:
     def make(indices: Sequence[int]) -> Iterator[Product]:
         person = indices[0] // recipe.views
         figure = make_figure(factory, recipe.seed, person)
-        mesh = _closed(figure) if recipe.mesh and not job.published_layout else None
+        mesh = closed_surface(figure) if recipe.mesh and not job.published_layout else None
         for index in indices:
             view = index - person * recipe.views
             rendering = make_view(figure, recipe.seed, person, view, recipe.size, backgrounds=job.backgrounds)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from h2k_rt import __version__
 from h2k_rt.constants import METHOD
 from h2k_rt.data.dataset import MAP_NAMES, DatasetWriter, Description
+from h2k_rt.data.people.closed import closed_surface
 from h2k_rt.data.people.figure import Figure
 from h2k_rt.data.people.render import Rendering, frame_figure, render
 from h2k_rt.data.people.scene import sample_scene
 from h2k_rt.data.people.view import View, ViewCamera, area_centroid, sample_view
-from h2k_rt.data.produce import Maker, Product, Progress, SampleWriter, Shape, produce
+from h2k_rt.data.produce import Maker, Product, Progress, SampleWriter, produce
 from h2k_rt.data.published import PUBLISHED_MAPS, PublishedWriter, view_name, write_lists
 from h2k_rt.data.scans.figure import Corrections, load_figure
 from h2k_rt.data.scans.layouts import Scan
@@ -116,12 +117,6 @@ def _digest(scans: Sequence[Scan]) -> str:
     return f"{len(scans)} named {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
-def _closed(figure: Figure) -> Shape:
-    from h2k_rt.data.people.closed import closed_surface
-
-    return closed_surface(figure)
-
-
 def _start(job: ScanJob) -> Maker:
     """In a worker."""
     cv2.setNumThreads(1)  # there is a process for each core
@@ -129,7 +124,7 @@ def _start(job: ScanJob) -> Maker:
     def make(indices: Sequence[int]) -> Iterator[Product]:
         place = indices[0] // job.views
         figure = load_figure(job.scans[place], job.corrections, published_joints=job.parity)
-        mesh = _closed(figure) if job.mesh and not job.published_layout else None
+        mesh = closed_surface(figure) if job.mesh and not job.published_layout else None
         for index in indices:
             rendering, about = render_scan(job, figure, index)
             yield Product(index, rendering, about, mesh)
