@@ -19,6 +19,7 @@ from h2k_rt.data.people.textures import reduced, texels_per_pixel
 from h2k_rt.data.people.view import ViewCamera
 
 _NO_ALPHA = np.zeros((0, 0), np.uint8)
+_NO_FOLDS = np.zeros((0, 8), np.float32)
 _NO_COLOURS = np.zeros((0, 3), np.uint8)
 
 
@@ -101,10 +102,13 @@ def _place(
 def drawn_mesh(surface: Surface, camera: ViewCamera) -> DrawnMesh:
     faces = _plain(surface.faces, np.int32)
     fold = _plain(surface.fold, np.float32)
-    if not fold.any():
+    pattern = _NO_FOLDS
+    if fold.any():
+        pattern = fold_pattern(surface.fold_seed)
+    else:
         fold = np.zeros(0, np.float32)
     screen, points, normals = _place(surface.vertices, faces, camera)
-    return DrawnMesh(screen, points, normals, faces, _plain(surface.rest, np.float32), fold, fold_pattern(surface.fold_seed))
+    return DrawnMesh(screen, points, normals, faces, _plain(surface.rest, np.float32), fold, pattern)
 
 
 def material_of(surface: Surface, mesh: DrawnMesh) -> Material:

@@ -12,9 +12,9 @@ _STEP = np.float32(0.035)
 
 @njit(cache=True, nogil=True)
 def _soften(source, depth, out):
-    size = depth.shape[0]
-    for y in range(1, size - 1):
-        for x in range(1, size - 1):
+    height, width = depth.shape
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
             here, right, below = depth[y, x], depth[y, x + 1], depth[y + 1, x]
             left, above = depth[y, x - 1], depth[y - 1, x]
             if here == 0 and right == 0 and below == 0 and left == 0 and above == 0:
@@ -33,4 +33,9 @@ def _soften(source, depth, out):
 def soften_edges(picture: NDArray[np.uint8], depth: NDArray[np.float32]) -> None:
     """Average the pixels of (S, S, 3) ``picture`` along the edges of (S, S) ``depth`` (nu, 0: background) with the 3 x 3 around
     them, weights 1 2 1, in place: silhouettes against the background, and limbs before the body."""
-    _soften(picture.copy(), depth, picture)
+    rows, columns = np.flatnonzero(depth.any(axis=1)), np.flatnonzero(depth.any(axis=0))
+    if not len(rows):
+        return
+    # The figure's box and two pixels around it: one that is averaged and one that is only read.
+    box = (slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3))
+    _soften(picture[box].copy(), depth[box], picture[box])

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 #: Waves that bend the folds and say where they are high.
 _WARPS = 4
-#: spacing of the folds in metres, stretch along them, share of the height, ridged.
-_LAYERS = ((0.058, 4.5, 0.62, 1), (0.027, 3.6, 0.27, 1), (0.0125, 2.2, 0.08, 1), (0.0062, 1.0, 0.03, 0))
-_ROUND = 0.06  # half width of a crest, in units of the noise
+#: Spacing of the folds in metres, stretch along them, share of the height, and the noise at which a fold has fallen to half of its
+#: height: small for narrow crests; 0: plain noise.
+_LAYERS = ((0.060, 4.5, 0.64, 0.22), (0.028, 3.8, 0.26, 0.28), (0.0125, 2.5, 0.065, 0.5), (0.0062, 1.0, 0.035, 0.0))
 _ONE = np.float32(1.0)
 
 
@@ -31,7 +31,7 @@ def fold_pattern(seed: int) -> NDArray[np.float32]:
         push = push / np.linalg.norm(push) * rng.uniform(0.04, 0.08) / np.linalg.norm(wave)
         rows.append([*wave, rng.uniform(), *push, 0.0])
     tilt = rng.uniform(0.35, 1.2) * rng.choice((-1, 1))
-    for number, (spacing, stretch, share, ridged) in enumerate(_LAYERS):
+    for number, (spacing, stretch, share, crest) in enumerate(_LAYERS):
         angle = tilt * (1, -0.8, 0.3, 0.0)[number] + rng.normal(0, 0.12)
         across = np.array([math.sin(angle), math.cos(angle), rng.normal(0, 0.2)])
         across /= np.linalg.norm(across)
@@ -39,7 +39,7 @@ def fold_pattern(seed: int) -> NDArray[np.float32]:
         along /= np.linalg.norm(along)
         third = np.cross(across, along)
         shift = rng.uniform(-50, 50, 3)
-        rows.append([*(across / spacing), shift[0], spacing, share, ridged, 0])
+        rows.append([*(across / spacing), shift[0], spacing, share, crest, 0])
         rows.append([*(along / (spacing * stretch)), shift[1], 0, 0, 0, 0])
         rows.append([*(third / (spacing * stretch)), shift[2], 0, 0, 0, 0])
     return np.array(rows, np.float32)
@@ -151,9 +151,11 @@ def fold_at(x, y, z, pattern, footprint):
         n, du, dv, dw = _noise(u, v, w)
         slope = _ONE
         if pattern[k, 6] > 0:
-            root = np.sqrt(n * n + np.float32(_ROUND * _ROUND))
-            slope = np.float32(-4) * n / root
-            n = np.float32(0.75) - np.float32(4) * root
+            # A crest where the noise crosses 0, falling off to flat hollows at -1.
+            square, width = n * n, pattern[k, 6] * pattern[k, 6]
+            inverse = _ONE / (square + width)
+            slope = np.float32(-4) * n * width * inverse * inverse
+            n = _ONE - np.float32(2) * square * inverse
         share = pattern[k, 5] * fade
         height += share * n
         slope *= share

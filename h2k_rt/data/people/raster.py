@@ -210,25 +210,28 @@ def draw_near(screen, faces, uv, uv_faces, alpha, parallel, depths):
 
 @njit(cache=True, nogil=True)
 def _sort_pixels(owners, count):
-    """Pixels of each surface, one after the other: (P,) int32 flat index and (count + 1,) int64 where each surface begins."""
-    flat = owners.ravel()
+    """Pixels of each surface, one after the other: (P, 2) int16 row and column, and (count + 1,) where each surface begins."""
+    height, width = owners.shape
     starts = np.zeros(count + 1, np.int64)
-    for i in range(flat.size):
-        if flat[i] >= 0:
-            starts[flat[i] + 1] += 1
+    for y in range(height):
+        for x in range(width):
+            if owners[y, x] >= 0:
+                starts[owners[y, x] + 1] += 1
     for k in range(count):
         starts[k + 1] += starts[k]
-    pixels = np.empty(starts[count], np.int32)
+    pixels = np.empty((starts[count], 2), np.int16)
     place = starts.copy()
-    for i in range(flat.size):
-        k = flat[i]
-        if k >= 0:
-            pixels[place[k]] = i
-            place[k] += 1
+    for y in range(height):
+        for x in range(width):
+            k = owners[y, x]
+            if k >= 0:
+                pixels[place[k], 0] = y
+                pixels[place[k], 1] = x
+                place[k] += 1
     return pixels, starts
 
 
-def pixels_by_surface(owners: NDArray[np.int8], count: int) -> list[NDArray[np.int32]]:
-    """For each of ``count`` surfaces the flat index of the pixels it owns, row by row; ``owners`` (S, S), -1: none."""
+def pixels_by_surface(owners: NDArray[np.int8], count: int) -> list[NDArray[np.int16]]:
+    """For each of ``count`` surfaces (P, 2) row and column of the pixels it owns, row by row; ``owners`` (S, S), -1: none."""
     pixels, starts = _sort_pixels(owners, count)
     return [pixels[starts[k] : starts[k + 1]] for k in range(count)]

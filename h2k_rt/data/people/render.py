@@ -91,7 +91,7 @@ def render(
         near = raster.pixels_by_surface(buffers.owners[0], len(meshes))
         for mesh, material, pixels in zip(meshes, materials, near, strict=True):
 
-            def shade(part: slice, mesh: DrawnMesh = mesh, material: Material = material, own: NDArray[np.int32] = pixels) -> None:
+            def shade(part: slice, mesh: DrawnMesh = mesh, material: Material = material, own: NDArray[np.int16] = pixels) -> None:
                 seen = (own[part], buffers.hits[0], mesh, lens, material, lighting, buffers.depths[0], DECODE, ENCODE, ENCODE_TONE)
                 shade_front(*seen, relief.depth[0], relief.normals[0], albedo, rgb)
 
@@ -160,7 +160,7 @@ def _trace(kernel: Any, side: int, meshes: Sequence[DrawnMesh], buffers: Buffers
     """Depth and normals of one side of all surfaces; the back never comes to lie before the front."""
     for mesh, pixels in zip(meshes, raster.pixels_by_surface(buffers.owners[side], len(meshes)), strict=True):
 
-        def trace(part: slice, mesh: DrawnMesh = mesh, own: NDArray[np.int32] = pixels) -> None:
+        def trace(part: slice, mesh: DrawnMesh = mesh, own: NDArray[np.int16] = pixels) -> None:
             kernel(own[part], buffers.hits[side], mesh, lens, relief.depth[0], relief.depth[side], relief.normals[side])
 
         bands.over(len(pixels), trace)

@@ -189,9 +189,8 @@ def _facing(nx, ny, nz, dx, dy, dz, flip, sign):
 @njit(cache=True, nogil=True, fastmath=True)
 def trace_back(pixels, hits, mesh, lens, front, depth, normal):
     """Depth (S, S), no less than ``front``, and normal (S, S, 3) of the farthest surface."""
-    size = depth.shape[1]
     for i in range(pixels.shape[0]):
-        row, column = pixels[i] // size, pixels[i] % size
+        row, column = pixels[i, 0], pixels[i, 1]
         _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
         nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside, _ONE)
         depth[row, column] = max(nu, front[row, column])
@@ -201,9 +200,8 @@ def trace_back(pixels, hits, mesh, lens, front, depth, normal):
 @njit(cache=True, nogil=True, fastmath=True)
 def trace_front(pixels, hits, mesh, lens, front, depth, normal):
     """Depth (S, S) and normal (S, S, 3) of the nearest surface, without colour; ``front`` is ``depth``."""
-    size = depth.shape[1]
     for i in range(pixels.shape[0]):
-        row, column = pixels[i] // size, pixels[i] % size
+        row, column = pixels[i, 0], pixels[i, 1]
         _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
         nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
         depth[row, column] = nu
@@ -338,14 +336,13 @@ def shade_front(pixels, hits, mesh, lens, material, lighting, nearness, decode, 
     """Depth, normal, albedo and shaded colour of the nearest surface.
 
     Args:
-        pixels: (P,) int32 flat index; hits: (S, S) int32 face of each pixel; nearness: (S, S) float32 of all surfaces.
+        pixels: (P, 2) int16 row and column; hits: (S, S) int32 face of each pixel; nearness: (S, S) float32 of all surfaces.
         decode, encode, encode_tone: colour tables of textures.py.
         depth: (S, S) float32; normal: (S, S, 3) float32; albedo, rgb: (S, S, 3) uint8; written where ``pixels`` says.
     """
-    size = depth.shape[1]
     tint = material.tint
     for i in range(pixels.shape[0]):
-        row, column = pixels[i] // size, pixels[i] % size
+        row, column = pixels[i, 0], pixels[i, 1]
         t = hits[row, column]
         w0, w1, w2, x, y, z, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, t, column, row, lens)
         nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
