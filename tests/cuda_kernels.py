@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda_host import HostModule, MissingCompiler, load
+from h2k_kernels.launch.camera import CanvasCamera
 from numpy.typing import NDArray
+
+from h2k_rt.constants import METHOD, Method
 
 
 def host_module(stem: str, folder: Path) -> HostModule:
@@ -23,6 +26,11 @@ def poisoned(shape: tuple[int, ...], dtype: type = np.float32) -> NDArray:
     out = np.empty(shape, dtype)
     out.view(np.uint8).fill(0xFF)  # NaN as a float
     return out
+
+
+def canvas_camera(size: int, method: Method = METHOD) -> CanvasCamera:
+    """The method's camera for maps of ``size`` pixels."""
+    return CanvasCamera(size, method.half_tan, method.depth_unit_px, method.size, method.world_scale)
 
 
 def random_transforms(rng: np.random.Generator, parts: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
