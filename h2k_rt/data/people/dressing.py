@@ -17,7 +17,7 @@ from h2k_rt.data.people.body import Body, BodyModel, Posed
 from h2k_rt.data.people.fabrics import FABRICS, Fabric, paint, sample_colour, sample_fabric
 from h2k_rt.data.people.figure import Surface
 from h2k_rt.data.people.garments import bend_closeness
-from h2k_rt.data.people.procedural import Bottom, Sewn, Skirt, Tailor, Top
+from h2k_rt.data.people.procedural import Bottom, Inner, Sewn, Skirt, Tailor, Top
 from h2k_rt.data.people.shells import BOTTOM_SIZE, TOP_SIZE
 from h2k_rt.data.people.suits import Part, load_shoes, load_suit
 from h2k_rt.data.people.wardrobe import Split
@@ -34,11 +34,15 @@ _SKIRT_SIZE = 1.2  # metres around, about, for the scale of patterns
 
 @dataclass
 class Clothes:
-    """What is put on so far: surfaces, hidden base vertices (19158,) bool, thickness over the body suit, and a description."""
+    """What is put on so far: surfaces, hidden base vertices (19158,) bool, thickness over the body suit, and a description.
+
+    ``inner`` are the garments of MakeHuman among it.
+    """
 
     surfaces: list[Surface]
     hidden: NDArray[np.bool_]
     under: NDArray[np.float64]
+    inner: list[Inner] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,7 +74,7 @@ class Dresser:
     def dress(self, rng: np.random.Generator, body: Body, posed: Posed) -> Clothes:
         """A random outfit for a posed body."""
         wearer = _Wearer(rng, body, posed, float(body.about.get("gender", 0.5)) > 0.5)
-        clothes = Clothes([], np.zeros(len(body.rest), np.bool_), self.tailor.bare, {"garments": {}})
+        clothes = Clothes([], np.zeros(len(body.rest), np.bool_), self.tailor.bare, about={"garments": {}})
         draw = rng.random()
         if wearer.female:
             draw = draw if draw > 0.3 else draw * 0.75 / 0.3  # fewer outfits of MakeHuman for women than for men
@@ -171,7 +175,7 @@ class Dresser:
         self, clothes: Clothes, wearer: _Wearer, name: str, top: Top, details: Sequence[str], fabric: Fabric, printed: bool
     ) -> None:
         rng = wearer.rng
-        sewn = self.tailor.top(top, wearer.body, wearer.posed, clothes.under)
+        sewn = self.tailor.top(top, wearer.body, wearer.posed, clothes.under, clothes.inner)
         light = sewing.top_light(rng, top, details, self._pixels)
         texture = paint(light, sewing.MIDDLE, fabric.tile(TOP_SIZE[0] / self._pixels))
         if printed and top.opening == 0 and fabric.kind in ("plain", "melange") and rng.random() < 0.3:
@@ -248,6 +252,7 @@ class Dresser:
         clothes.surfaces.append(_surface(piece.name, worn.vertices, worn.rest, mesh, texture, amplitude, seed, specular=specular))
         clothes.hidden |= piece.hidden
         clothes.under = np.maximum(clothes.under, self._thickness(suit, part.role))
+        clothes.inner.append(Inner(piece, worn.vertices))
         clothes.about["garments"][piece.name] = kind
 
     def _put_on_sewn(

@@ -7,6 +7,7 @@ and front opening are lines of a field on the template, so they sit at the same 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel, Posed
 from h2k_rt.data.people.cut import cut
+from h2k_rt.data.people.drape import Torso, push_out
 from h2k_rt.data.people.garments import Piece
 from h2k_rt.data.people.raster import vertex_normals
 from h2k_rt.data.people.shells import BodySuit, SkirtShell, landmarks
@@ -24,7 +26,7 @@ Field = NDArray[np.float64]
 #: Least distance between the layers of cloth, metres.
 LAYER = 0.005
 #: How often neighbours are averaged until hollows of the body are bridged.
-_DRAPE_STEPS = 30
+_SMOOTHING = 12
 #: How far trousers reach up under a top that hangs over them, metres.
 _TUCKED = 0.045
 #: The rest pose stands astride, so skirts are wide enough at the sides already.
@@ -42,6 +44,7 @@ class Top:
         ease: metres off the body at the hem, sleeve_ease at the sleeves' ends; gap: everywhere.
         drape: 0..1, how far hollows of the body are bridged.
         opening: half width of the open front at the hem in metres; 0 closed.
+        fall: metres inward per metre downward below bust and belly; large: it clings.
     """
 
     sleeve: float
@@ -53,6 +56,7 @@ class Top:
     gap: float = 0.004
     drape: float = 0.7
     opening: float = 0.0
+    fall: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,14 @@ class Sewn:
     thickness: Field
 
 
+@dataclass(frozen=True)
+class Inner:
+    """A garment of MakeHuman that something procedural is worn over; posed vertices (N, 3) float32, metres."""
+
+    piece: Piece
+    vertices: NDArray[np.float32]
+
+
 class Tailor:
     """Cuts procedural clothes for any body.
 
@@ -127,6 +139,10 @@ class Tailor:
         arms = [b for label, b in model.bone_index.items() if "arm" in label or label.startswith(("wrist", "finger", "metacarpal"))]
         of_arm = np.asarray(model.skin_weights[:SKIN_VERTICES][:, arms].sum(axis=1)).ravel() > 0.02
         self._lower_skin = below & ~of_arm
+        self._torso = Torso(
+            self.suit.template, self.suit.arm_share < 0.3, self._marks.crotch, float(self._marks.shoulder[1]) - 0.06
+        )
+        self._nearest_kept: dict[Piece, NDArray[np.int32]] = {}
         self._lower_suit = np.flatnonzero((self.suit.height < self._marks.waist + 0.1) & (self.suit.arm_share < 0.02))
 
     @functools.cached_property
@@ -142,18 +158,21 @@ class Tailor:
 
     def thickness(self, piece: Piece) -> Field:
         """How far a fitted garment stands off the body suit (N,), metres; -1 where it is not."""
-        points = piece.fit(self.model.template_vertices)
-        normals = self.suit.normals(self.suit.template)
-        distance, near = cKDTree(points).query(self.suit.template, k=5)
-        out = np.einsum("nkc,nc->nk", points[near] - self.suit.template[:, None], normals)
-        worn = distance[:, 0] < 0.045
-        out = np.where(distance < distance[:, :1] + 0.02, out, -1).max(axis=1)
-        return np.where(worn, np.maximum(self.suit.step @ np.maximum(out, 0), out), -1.0)
+        suit = self.suit
+        points = piece.matrix @ piece.fit(self.model.template_vertices)
+        normals = suit.normals(suit.template)
+        near = self._suit_tree.query(points)[1]
+        outward = np.einsum("pc,pc->p", points - suit.template[near], normals[near])
+        out = np.full(len(suit.template), -1.0)
+        np.maximum.at(out, near, outward)
+        distance = cKDTree(points).query(suit.template)[0]
+        filled = np.where(out < 0, suit.step @ np.maximum(out, 0), out)
+        return np.where(distance < 0.045, np.maximum(suit.step @ filled, filled), -1.0)
 
     # --- garments ----------------------------------------------------------------------------------------------------------------
 
-    def top(self, shape: Top, body: Body, posed: Posed, under: Field) -> Sewn:
-        """A top over what is worn already (``under``: thickness)."""
+    def top(self, shape: Top, body: Body, posed: Posed, under: Field, inner: Sequence[Inner] = ()) -> Sewn:
+        """A top over what is worn already (``under``: thickness; ``inner``: garments whose wrinkles it must clear)."""
         suit, marks = self.suit, self._marks
         hem = self._height(shape.hem)
         field = np.maximum(hem - suit.height, suit.down_arm - shape.sleeve * self._arm)
@@ -166,14 +185,14 @@ class Tailor:
         ease = (
             shape.gap + (1 - share) * shape.ease * down**1.3 + share * (shape.sleeve_ease * along + shape.ease * 0.35 * (1 - along))
         )
-        return self._sew(field, ease, shape.drape, (body, posed), under, suit.top)
+        return self._sew(field, ease, shape.drape, (body, posed), under, suit.top, fall=shape.fall, inner=inner)
 
     def bottom(self, shape: Bottom, body: Body, posed: Posed, under: Field, over: Field | None = None) -> Sewn:
         """Trousers; ``over`` is the thickness of a top that hangs over them: they end inside it, a hand's breadth above its hem."""
         suit, marks = self.suit, self._marks
         waist = self._height(shape.waist)
         if over is not None and (over > 0).any():
-            waist = min(waist, float(suit.height[over > 0].min()) + _TUCKED)
+            waist = float(np.clip(suit.height[over > 0].min() + _TUCKED, min(waist, self._height(0.5)), self._height(1.0)))
         hem = marks.crotch + shape.length * (marks.ankle[1] - 0.02 - marks.crotch)
         field = np.maximum(suit.height - waist, hem - suit.height)
         field = np.maximum(field, np.where(suit.arm_share > 0.2, 0.1, -0.1))
@@ -208,7 +227,7 @@ class Tailor:
             ripple = (refined.matrix @ (wave * radius).astype(np.float32))[:, None]
             fine_rest, fine = (
                 fine_rest + ripple * (refined.matrix @ away.astype(np.float32)),
-                fine + ripple * self._outward(fine, refined),
+                fine + ripple * _outward(fine, triangles(refined.quads)),
             )
         hidden = np.zeros(len(self.model.template_vertices), np.bool_)
         if shape.opening == 0:
@@ -227,15 +246,19 @@ class Tailor:
         under: Field,
         refined: Refined,
         over: Field | None = None,
+        fall: float | None = None,
+        inner: Sequence[Inner] = (),
     ) -> Sewn:
         suit, (body, posed) = self.suit, worn_on
         rest = body.rest[suit.indices]
         smooth = rest
-        for _ in range(_DRAPE_STEPS):
+        for _ in range(_SMOOTHING):
             smooth = suit.step @ smooth
         normals = suit.normals(smooth)
         # Cloth spans hollows, but does not cut into what sticks out.
         off = ease + drape * np.maximum(np.einsum("vc,vc->v", smooth - rest, normals), 0)
+        if fall is not None:
+            off = np.maximum(off, ease + drape * np.einsum("vc,vc->v", self._torso.hang(rest, fall), normals))
         off = np.where(under >= 0, np.maximum(off, under + LAYER), off)
         off = np.maximum(off, suit.step @ off)
         if over is not None:
@@ -243,7 +266,11 @@ class Tailor:
         rest = rest + normals * off[:, None]
         moved = posed.skin(rest, suit.weights)
         fine_rest, fine = (refined.matrix @ points.astype(np.float32) for points in (rest, moved))
-        thickness = np.where(field < 0, off, -1.0)
+        for below in inner:
+            normals = _outward(below.vertices, below.piece.faces)
+            push_out(fine, below.vertices, normals, self._nearest(below.piece, refined), np.float32(LAYER), np.float32(0.06))
+        # A little beyond the hem, so that what is worn over it does not dip in right behind it.
+        thickness = np.where(field < 0.03, off, -1.0)
         return self._finish(field, refined, fine_rest, fine, suit.indices, suit.covered_skin(field, 0.012), thickness)
 
     def _finish(
@@ -308,7 +335,17 @@ class Tailor:
             points = points + np.where(np.abs(push) > np.abs(spread := self.skirt.step @ push), push, spread)
         return points
 
-    def _outward(self, points: NDArray[np.float32], refined: Refined) -> NDArray[np.float32]:
-        out = np.empty_like(points)
-        vertex_normals(points, triangles(refined.quads), out)
-        return out
+    def _nearest(self, piece: Piece, refined: Refined) -> NDArray[np.int32]:
+        """Vertex of a garment next to each fine vertex of the body suit, on the template."""
+        if piece not in self._nearest_kept:
+            template = self.model.template_vertices
+            tree = cKDTree(piece.matrix @ piece.fit(template).astype(np.float32))
+            self._nearest_kept[piece] = tree.query(refined.matrix @ self.suit.template.astype(np.float32))[1].astype(np.int32)
+        return self._nearest_kept[piece]
+
+
+def _outward(points: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(V, 3) unit normals."""
+    out = np.empty_like(points)
+    vertex_normals(points, faces, out)
+    return out

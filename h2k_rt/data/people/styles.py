@@ -107,6 +107,7 @@ def sample_top(rng: np.random.Generator, style: TopStyle, loose: float = 1.0) ->
         gap=style.gap,
         drape=rng.uniform(0.75, 1.0) if style.ease[1] > 0.02 else rng.uniform(0.3, 0.8),
         opening=opening,
+        fall=rng.uniform(0.15, 0.6) if style.ease[1] > 0.02 and loose == 1 else 2.0,
     )
 
 
