@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 _WARPS = 4
 #: Spacing of the folds in metres, stretch along them, share of the height, and the noise at which a fold has fallen to half of its
 #: height: small for narrow crests; 0: plain noise.
-_LAYERS = ((0.060, 4.5, 0.64, 0.22), (0.028, 3.8, 0.26, 0.28), (0.0125, 2.5, 0.065, 0.5), (0.0062, 1.0, 0.035, 0.0))
+_LAYERS = (
+    (0.120, 3.0, 0.64, 0.26),
+    (0.058, 4.5, 0.56, 0.22),
+    (0.027, 3.8, 0.24, 0.28),
+    (0.0125, 2.5, 0.064, 0.5),
+    (0.0062, 1.0, 0.034, 0.0),
+)
+#: Direction of each layer, as a share of the pattern's.
+_TILTS = (0.7, 1.0, -0.8, 0.3, 0.0)
 _ONE = np.float32(1.0)
 
 
@@ -32,7 +40,7 @@ def fold_pattern(seed: int) -> NDArray[np.float32]:
         rows.append([*wave, rng.uniform(), *push, 0.0])
     tilt = rng.uniform(0.35, 1.2) * rng.choice((-1, 1))
     for number, (spacing, stretch, share, crest) in enumerate(_LAYERS):
-        angle = tilt * (1, -0.8, 0.3, 0.0)[number] + rng.normal(0, 0.12)
+        angle = tilt * _TILTS[number] + rng.normal(0, 0.12)
         across = np.array([math.sin(angle), math.cos(angle), rng.normal(0, 0.2)])
         across /= np.linalg.norm(across)
         along = np.cross(across, rng.normal(size=3))
@@ -151,11 +159,11 @@ def fold_at(x, y, z, pattern, footprint):
         n, du, dv, dw = _noise(u, v, w)
         slope = _ONE
         if pattern[k, 6] > 0:
-            # A crest where the noise crosses 0, falling off to flat hollows at -1.
+            # A crest where the noise crosses 0, falling off to flat hollows; the constant brings the mean to 0.
             square, width = n * n, pattern[k, 6] * pattern[k, 6]
             inverse = _ONE / (square + width)
             slope = np.float32(-4) * n * width * inverse * inverse
-            n = _ONE - np.float32(2) * square * inverse
+            n = np.float32(0.53) - np.float32(2) * square * inverse
         share = pattern[k, 5] * fade
         height += share * n
         slope *= share
