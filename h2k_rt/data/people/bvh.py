@@ -13,27 +13,12 @@ from h2k_rt.errors import DataError
 
 Rotations = Mapping[str, NDArray[np.float64]]
 
-#: Bones of the rig of ``walk1`` under the names of the rig ``makehuman``; a name may turn several bones.
-_OTHER_RIG: dict[str, tuple[str, ...]] = {
-    "Root": ("root",), "Hips": ("pelvis.L", "pelvis.R"), "Spine1": ("spine05",), "Spine2": ("spine03",), "Spine3": ("spine01",),
-    "Neck": ("neck01",), "Head": ("head",),
-    **{
-        f"{theirs}_{side}": tuple(f"{bone}.{side}" for bone in ours)
-        for side in "LR"
-        for theirs, ours in {
-            "Clavicle": ("clavicle",), "UpArm": ("upperarm01",), "LoArm": ("lowerarm01",), "Hand": ("wrist",),
-            "UpLeg": ("upperleg01",), "LoLeg": ("lowerleg01",), "Foot": ("foot",),
-            "Toe": ("toe1-1", "toe2-1", "toe3-1", "toe4-1", "toe5-1"),
-        }.items()
-    },
-}  # fmt: skip
-
 
 def load_bvh(path: Path) -> list[dict[str, NDArray[np.float64]]]:
     """Reads a BVH file with z up, facing -y; positions are left out, they belong to another body.
 
     Returns:
-        For each frame the local rotation (3, 3) of every bone by its ``makehuman`` name, in world axes; see ``Body.pose``.
+        For each frame the local rotation (3, 3) of every bone by its name, in world axes; see ``Body.pose``.
 
     Raises:
         DataError: the file is missing or is no BVH file with as many numbers as its header says.
@@ -74,8 +59,7 @@ def _frame(names: list[str], channels: list[list[str]], words: list[str]) -> dic
             if kind.endswith("rotation"):
                 rotation = rotation @ _axis_rotation("XYZ".index(kind[0]), np.radians(value))
         first += len(kinds)
-        for bone in _OTHER_RIG.get(name, (name,)):
-            rotations[bone] = rotation_to_world(rotation)
+        rotations[name] = rotation_to_world(rotation)
     return rotations
 
 

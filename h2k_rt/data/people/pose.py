@@ -25,7 +25,7 @@ from h2k_rt.errors import DataError
 Split = Literal["train", "holdout"]
 
 #: MakeHuman's poses that only the split "holdout" draws, and those that only "train" draws.
-HOLDOUT_POSES = ("standing02", "standing05", "fight03", "walk1")
+HOLDOUT_POSES = ("standing02", "standing05", "fight03")
 TRAIN_POSES = ("standing01", "standing03", "standing04", "standing06", "run01", "fight01", "tpose")
 _STORED_SHARE = {"train": 0.15, "holdout": 0.4}  # of the figures take trunk and arms from one of MakeHuman's poses
 _ATTEMPTS, _STEPS_AWAY = 12, 9
@@ -37,7 +37,6 @@ _EVERYDAY = {
 }  # fmt: skip
 _STORED_STANCES: Mapping[str, Mapping[str, float]] = {
     "standing": {"both_feet": 1.0, "one_leg_relaxed": 1.0},
-    "walk": {"step": 1.0, "swing": 0.5},
     "run": {"run": 1.0},
     "fight": {"wide": 1.0},
     "tpose": {"both_feet": 1.0},
@@ -65,7 +64,7 @@ class PoseLibrary:
     def draw(self, rng: np.random.Generator, split: Split) -> tuple[str, Rotations]:
         """A pose of the split: its name and its rotations."""
         names = HOLDOUT_POSES if split == "holdout" else TRAIN_POSES
-        weights = np.array([3.0 if name.startswith(("standing", "walk")) else 1.0 for name in names])
+        weights = np.array([3.0 if name.startswith("standing") else 1.0 for name in names])
         name = names[rng.choice(len(names), p=weights / weights.sum())]
         frames = self._frames[name]
         return name, frames[rng.integers(len(frames))]

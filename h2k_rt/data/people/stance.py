@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel
 from h2k_rt.data.people.puppet import OUTWARD, SIDES, Puppet
 from h2k_rt.data.people.turns import Matrix, Vector, turn_x, turn_y
 
 _BALANCE_STEPS = 3
+_LIFTED_CLEARANCE = 0.015  # of a lifted foot above the floor, metres
 _TOES = tuple(f"toe{toe}-1" for toe in range(1, 6))
 
 
@@ -96,6 +98,11 @@ def foot_vertices(model: BodyModel) -> dict[str, NDArray[np.int64]]:
     }
 
 
+@functools.cache
+def _foot_weights(model: BodyModel) -> dict[str, csr_array]:
+    return {side: csr_array(model.skin_weights[vertices]) for side, vertices in foot_vertices(model).items()}
+
+
 def plant(puppet: Puppet, stance: Stance) -> None:
     """Sets pelvis and legs: planted feet exactly on the floor, the centre of mass over the point that the shares ask for.
 
@@ -108,24 +115,36 @@ def plant(puppet: Puppet, stance: Stance) -> None:
     planted = {side: leg for side, leg in stance.legs.items() if isinstance(leg, Planted)}
     ankles = {side: _ankle(leg, feet[side]) for side, leg in planted.items()}
     goal = _support(planted, feet)
-    for side, leg in stance.legs.items():
-        if isinstance(leg, Lifted):
-            _lift(puppet, side, leg)
+    lifted = {side: leg for side, leg in stance.legs.items() if isinstance(leg, Lifted)}
+    for side, leg in lifted.items():
+        _lift(puppet, side, leg)
     start = np.mean([puppet.head(f"upperleg01.{side}") for side in SIDES], axis=0)
     offset = goal - start[[0, 2]]
     for step in range(_BALANCE_STEPS):
-        _stand(puppet, planted, ankles, feet, offset)
+        _stand(puppet, planted, ankles, offset)
+        _clear_floor(puppet, lifted)
         if step + 1 < _BALANCE_STEPS:
             offset = offset + goal - centre_of_mass(puppet)[[0, 2]]
+            for side in planted:
+                # A raised heel bends the sole a little: what is lowest comes to the floor.
+                ankles[side][1] -= _lowest(puppet, side)
 
 
-def _stand(
-    puppet: Puppet,
-    planted: Mapping[str, Planted],
-    ankles: Mapping[str, Vector],
-    feet: Mapping[str, Foot],
-    offset: NDArray[np.float64],
-) -> None:
+def _clear_floor(puppet: Puppet, lifted: dict[str, Lifted]) -> None:
+    """Bends hip and knee of a lifted leg further until its foot is above the floor, y = 0; keeps the new angles."""
+    for side in lifted:
+        while _lowest(puppet, side) < _LIFTED_CLEARANCE and lifted[side].knee < 120:
+            lifted[side] = replace(lifted[side], flexion=lifted[side].flexion + 5, knee=lifted[side].knee + 8)
+            _lift(puppet, side, lifted[side])
+
+
+def _lowest(puppet: Puppet, side: str) -> float:
+    """Height of the lowest point of a foot, metres."""
+    model = puppet.body.model
+    return float(puppet.posed.skin(puppet.body.rest[foot_vertices(model)[side]], _foot_weights(model)[side])[:, 1].min())
+
+
+def _stand(puppet: Puppet, planted: Mapping[str, Planted], ankles: Mapping[str, Vector], offset: NDArray[np.float64]) -> None:
     """Puts the pelvis at ``offset`` (x, z), as high as the legs reach, and the feet where they belong."""
     puppet.shift = np.array([offset[0], 0.0, offset[1]])
     puppet.update()
