@@ -224,16 +224,26 @@ def ray_sphere(camera: PictureCamera, size: int, step: int, centre: np.ndarray, 
     """Depth (2, n, n) in nu, normals (2, n, n, 3) and hits of a sphere in units of the reference distance, every step-th pixel."""
     first = step // 2 - 1 if step > 1 else 0
     at = np.arange(first, size, step) + 0.5
-    tx, ty = np.meshgrid((at - camera.cx) / camera.focal, (at - camera.cy) / camera.focal)
+    shape = (len(at), len(at))
+    depth, normals, hit = np.zeros((2, *shape), np.float32), np.zeros((2, *shape, 3), np.float32), np.zeros(shape, bool)
+    x, y, z = centre
+    reach = 1.3 * radius * camera.focal / (1 - z)
+    columns = np.flatnonzero(np.abs(at - camera.cx - camera.focal * x / (1 - z)) < reach)
+    rows = np.flatnonzero(np.abs(at - camera.cy + camera.focal * y / (1 - z)) < reach)
+    window = np.ix_(rows, columns)
+    tx, ty = np.meshgrid((at[columns] - camera.cx) / camera.focal, (at[rows] - camera.cy) / camera.focal)
     ray = np.stack((tx, -ty, -np.ones_like(tx)), -1)
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-    along = ray @ (centre - (0, 0, 1))
-    inside = along**2 - ((centre - (0, 0, 1)) @ (centre - (0, 0, 1)) - radius**2)
-    half = np.sqrt(np.maximum(inside, 0))
-    hits = [along - half, along + half]
-    normals = np.stack([((0, 0, 1) + d[..., None] * ray - centre) / radius for d in hits])
-    depth = np.stack([((d - 1) * camera.focal + METHOD.size / 2) / METHOD.depth_unit_px for d in hits])
-    return np.where(inside > 0, depth, 0).astype(np.float32), normals.astype(np.float32), inside > 0
+    away = centre - (0, 0, 1)
+    along = ray @ away
+    inside = along**2 - (away @ away - radius**2)
+    hit[window] = inside > 0
+    for side, half in enumerate((-np.sqrt(np.maximum(inside, 0)), np.sqrt(np.maximum(inside, 0)))):
+        distance = along + half
+        nu = ((distance - 1) * camera.focal + METHOD.size / 2) / METHOD.depth_unit_px
+        depth[side][window] = np.where(inside > 0, nu, 0)
+        normals[side][window] = (distance[..., None] * ray - away) / radius
+    return depth, normals, hit
 
 
 #: Off the axis, where the obliquity of the rays matters: by 20 degrees.

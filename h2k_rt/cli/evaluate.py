@@ -86,10 +86,10 @@ def evaluate(
         else:
             _tell_table(table, files)
         if table.failures:
-            from h2k_rt.errors import DataError
+            from h2k_rt.errors import PersonError
 
             tell(f"error: {len(table.failures)} of {len(table.failures) + len(table.rows)} failed", error=True)
-            raise typer.Exit(DataError.exit_code)
+            raise typer.Exit(PersonError.exit_code)
 
 
 def _checked(files: Sequence[Path]) -> Sequence[Path]:

@@ -16,7 +16,7 @@ from h2k_rt.errors import DataError
 from h2k_rt.framing import Framing
 from h2k_rt.metrics.maps import depth_errors, facing_normal_error, mask_iou, normal_error
 from h2k_rt.metrics.mesh import compare_meshes
-from h2k_rt.metrics.picture_camera import PictureCamera, normals_of_depth, normals_of_encoded
+from h2k_rt.metrics.picture_camera import CANVAS_CAMERA, PictureCamera, normals_of_depth, normals_of_encoded, on_canvas_camera
 from h2k_rt.metrics.regions import face_region, hands_region
 from h2k_rt.metrics.shape import Shape, load_shape
 from h2k_rt.metrics.upsample import on_canvas
@@ -44,10 +44,9 @@ class Truth:
 
     Attributes:
         mask: (N, N) bool.
-        depth: (2, N, N) float32 nu, 0 outside.
+        depth: (2, N, N) float32 nu, 0 outside: what the networks should say, so that the canvas camera lifts it to the truth.
         normals: (2, N, N, 3) float32 outward unit vectors, x right, y up, z to the camera.
         joints: (31, 3) canvas pixels.
-        camera: of the canvas, as the picture was really taken.
         cm_per_px: centimetres (for a person of 1.70 m) of a canvas pixel at the reference plane.
         shape: the closed mesh in cm, in the axes of the reconstruction's scan frame; None where the dataset has none.
     """
@@ -56,7 +55,6 @@ class Truth:
     depth: NDArray[np.float32]
     normals: NDArray[np.float32]
     joints: NDArray[np.float64]
-    camera: PictureCamera
     cm_per_px: float
     shape: Shape | None
 
@@ -92,20 +90,20 @@ def measure_sample(
 def truth_on_canvas(sample: Sample, framing: Framing, *, with_mesh: bool = True) -> Truth:
     """Bring a sample's maps, joints, camera and mesh to the canvas on which the picture was reconstructed."""
     assert sample.mask is not None and sample.depth is not None
-    camera = PictureCamera.of(sample.size, float(sample.camera.get("fov", METHOD.fov_degrees))).framed(framing)
     mask = _framed(sample.mask, framing) > 127
-    # Relief grows with the picture (SPEC 7: depth is in pixels of the canvas); files count in pixels of a 2048 picture.
-    zoom = framing.scale * sample.size / METHOD.size
+    camera = PictureCamera.of(sample.size, float(sample.camera.get("fov", METHOD.fov_degrees))).framed(framing)
+    # Files count depth in pixels of a picture of 2048; here they are those of the canvas.
+    zoom = np.float32(framing.scale * sample.size / METHOD.size)
     middle = np.float32(METHOD.size / 2 / METHOD.depth_unit_px)
-    depth = np.stack([np.where(mask, (_framed(side, framing) - middle) * np.float32(zoom) + middle, 0) for side in sample.depth])
+    seen = np.stack([(_framed(side, framing) - middle) * zoom + middle for side in sample.depth])
     if sample.normals is not None:
         normals = np.stack([_framed(side, framing) for side in sample.normals])
         normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), np.float32(1e-6))
     else:
-        normals = np.stack([normals_of_depth(depth[i], mask, camera, back=i == 1) for i in (0, 1)])
+        normals = np.stack([normals_of_depth(seen[i], mask, camera, back=i == 1) for i in (0, 1)])
     cm_per_px = _cm_per_px(sample, framing)
     shape = _shape_on_canvas(sample, framing, cm_per_px) if with_mesh and sample.mesh_path is not None else None
-    return Truth(mask, depth.astype(np.float32), normals, framing.joints(sample.joints), camera, cm_per_px, shape)
+    return Truth(mask, on_canvas_camera(seen, mask, camera), normals, framing.joints(sample.joints), cm_per_px, shape)
 
 
 def measure_maps(result: Reconstruction, truth: Truth) -> dict[str, float]:
@@ -143,7 +141,7 @@ def _measure_normals(
     result: Reconstruction, truth: Truth, window: tuple[slice, slice], inside: NDArray[np.bool_]
 ) -> dict[str, float]:
     """``normal_<region>_<side>_<source>`` in degrees."""
-    camera, final = truth.camera.cut(*window), result.surface.depth
+    camera, final = CANVAS_CAMERA.cut(*window), result.surface.depth
     standing_px = HEIGHT_CM / truth.cm_per_px
     regions = {
         "body": inside,
@@ -157,8 +155,8 @@ def _measure_normals(
         distance = camera.distance(np.where(truth.mask[window], truth.depth[index][window], 2))
         channels = slice(3 * index, 3 * index + 3)
         found: Mapping[str, NDArray[np.float32]] = {
-            "low": normals_of_encoded(result.maps.low_normals[channels], window, distance, truth.camera, back=back),
-            "fused": normals_of_encoded(result.maps.normals[channels], window, distance, truth.camera, back=back),
+            "low": normals_of_encoded(result.maps.low_normals[channels], window, distance, CANVAS_CAMERA, back=back),
+            "fused": normals_of_encoded(result.maps.normals[channels], window, distance, CANVAS_CAMERA, back=back),
             "mesh": normals_of_depth((final.front, final.back)[index][window], final.mask[window], camera, back=back),
         }
         for region, where in regions.items():
@@ -171,10 +169,14 @@ def _measure_normals(
 def measure_mesh(
     result: Reconstruction, truth: Truth, shape: Shape, offset_cm: float, threads: int | None = None
 ) -> dict[str, float]:
-    """Mesh distances and overlap after the person's own depth offset is taken out."""
+    """Mesh distances and overlap after the person's own depth offset is taken out, each vertex along its ray."""
     mesh = result.surface.mesh
     cm_per_unit = METHOD.focal_px * truth.cm_per_px  # the canvas camera stands one unit away
-    prediction = Shape(mesh.vertices, mesh.faces, "prediction").moved(cm_per_unit, (0.0, 0.0, offset_cm))
+    eye = np.array([0, 0, 1 / METHOD.world_scale], np.float32)
+    rays = mesh.vertices - eye
+    length = np.sqrt(np.einsum("ij,ij->i", rays, rays))[:, None]
+    moved = eye + rays * (1 - np.float32(offset_cm / cm_per_unit) / length)
+    prediction = Shape((moved * np.float32(cm_per_unit)).astype(np.float32), mesh.faces, "prediction")
     found = compare_meshes(prediction, shape, cm_per_unit=1.0, threads=threads)
     return {
         "p2s_cm": found.p2s,

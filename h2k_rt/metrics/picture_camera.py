@@ -15,6 +15,7 @@ from h2k_rt.constants import METHOD
 from h2k_rt.framing import Framing
 from h2k_rt.metrics.upsample import on_canvas
 from h2k_rt.surface.normals import grid_normals, slopes
+from h2k_rt.surface.rays import nu_from_distance
 
 #: Sum of an encoded normal's channels below which there is none.
 _NOTHING = 0.25
@@ -49,8 +50,37 @@ class PictureCamera:
         return x.astype(np.float32), y.astype(np.float32)
 
     def distance(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Depth in nu of a 2048 canvas -> distance along the ray, 1 at the reference plane."""
+        """Depth in nu -> distance along the ray, 1 at the reference plane; 512 nu count in pixels of this picture."""
         return (depth * np.float32(METHOD.depth_unit_px) - np.float32(METHOD.size / 2)) / np.float32(self.focal) + np.float32(1)
+
+
+#: The camera that the pipeline takes every canvas for.
+CANVAS_CAMERA = PictureCamera()
+
+
+def on_canvas_camera(depth: NDArray[np.float32], mask: NDArray[np.bool_], camera: PictureCamera) -> NDArray[np.float32]:
+    """Depth maps (C, h, w) in nu that the canvas camera must be given for a shape seen through another camera.
+
+    The pipeline lifts every depth along the rays of the canvas camera. Depth counts along the ray, so the same numbers in a picture
+    of another focal length, or one that was enlarged or shifted, would bend the shape: by 9 cm at head and feet for a field of
+    view of 18 degrees. Kept is each pixel's relief, its distance from the reference plane in pixels.
+
+    Args:
+        depth: along the rays of ``camera``, in pixels of this picture / 512; used inside the mask.
+
+    Returns:
+        (C, h, w), 0 outside the mask; equal to ``depth`` where ``camera`` is the canvas camera.
+    """
+    row, column = np.nonzero(mask)
+    out = np.zeros_like(depth)
+    true, canvas = (
+        np.sqrt(1 + ((column + 0.5 - c.cx) / c.focal) ** 2 + ((row + 0.5 - c.cy) / c.focal) ** 2) for c in (camera, CANVAS_CAMERA)
+    )
+    for side, values in zip(out, depth, strict=True):
+        relief = (1 - camera.distance(values[row, column]) / true) * camera.focal
+        distance = (1 - relief / CANVAS_CAMERA.focal) * canvas
+        side[row, column] = nu_from_distance(distance)
+    return out
 
 
 def normals_of_depth(
