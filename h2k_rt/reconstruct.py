@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from h2k_rt.bundle import Bundle
 from h2k_rt.camera import PhotoCamera, photo_camera
 from h2k_rt.constants import PUBLISHED_WORLD_SCALE, Method
-from h2k_rt.engines import open_engines
+from h2k_rt.engines import Device, EngineName, Precision, open_engines
 from h2k_rt.errors import EngineError, MaskError
 from h2k_rt.framing import Framing, frame_person, pad_framing, pad_square
 from h2k_rt.inference import CanvasMaps, run_networks
@@ -28,6 +28,9 @@ from h2k_rt.stopwatch import Stopwatch
 from h2k_rt.surface.build import MeshKind, Surface, make_surface
 from h2k_rt.surface.mesh import Mesh
 from h2k_rt.surface.placement import Placement
+
+if TYPE_CHECKING:
+    from h2k_rt.device.pipeline import DevicePipeline
 
 #: Share of the outline that may be filled in without a word.
 NOTABLE_FILL = 0.02
@@ -110,22 +113,25 @@ class Reconstructor:
 
     Args:
         model: name of a bundle that is installed, or path of one (folder or .zip).
-        engine: "auto" and "onnxruntime" are ONNX Runtime on the CPU; "torch" is PyTorch (the bundle must hold weights).
-        device: where they run; "auto" and "cpu" are the CPU.
+        engine: "auto" and "onnxruntime" are ONNX Runtime; "torch" is PyTorch (the bundle must hold weights).
+        device: where they run; "auto" and "cpu" are the CPU, "cuda" is the first NVIDIA GPU.
+        precision: of the networks on a GPU; "auto" is FP16 where the bundle has it. The CPU takes FP32.
         threads: cores to use; None: all.
-        parity: reproduce the published program, defects included, for comparison.
-        engines: networks to use in place of the bundle's, by name.
+        parity: reproduce the published program, defects included, for comparison; on the CPU only.
+        engines: networks to use in place of the bundle's, by name; on the CPU only.
 
     Raises:
-        BundleError, EngineError: the model cannot be loaded.
+        BundleError, EngineError: the model cannot be loaded, or there is no such device.
+        MissingPackageError: a package that the device needs is not installed.
     """
 
     def __init__(
         self,
         model: str | Path = "small",
-        engine: Literal["auto", "onnxruntime", "torch"] = "auto",
+        engine: EngineName = "auto",
         *,
-        device: Literal["auto", "cpu"] = "auto",
+        device: Device = "auto",
+        precision: Precision = "auto",
         threads: int | None = None,
         parity: bool = False,
         engines: Mapping[str, Engine] | None = None,
@@ -136,7 +142,16 @@ class Reconstructor:
             self.method = replace(self.method, world_scale=PUBLISHED_WORLD_SCALE)
         self.parity = parity
         self.threads = threads
-        self.engines = dict(engines or open_engines(self.bundle, engine, threads, device))
+        self.engines: dict[str, Engine] = {}
+        self.pipeline: DevicePipeline | None = None
+        if device == "cuda":
+            if parity or engines:
+                raise EngineError(f"{'parity mode runs' if parity else 'given engines run'} on the CPU only; use --device cpu")
+            from h2k_rt.device.pipeline import open_pipeline
+
+            self.pipeline = open_pipeline(self.bundle, engine, precision)
+        else:
+            self.engines = dict(engines or open_engines(self.bundle, engine, threads, device))
         self.finder = PersonFinder(threads)
 
     def reconstruct(
@@ -172,23 +187,7 @@ class Reconstructor:
         watch = Stopwatch(progress)
         with watch("find person"):
             subject = self._find(photo, joints, mask, person)
-        with watch("frame"):
-            canvas = self._frame(photo, subject.joints, subject.mask)
-            shown = hard_mask(canvas.mask) if self.parity else canvas.mask
-            picture = prepare_picture(canvas.rgb, shown, self.method.colour_factors, self.method.background_value)
-        try:
-            maps = run_networks(
-                self.engines,
-                picture,
-                canvas.transforms,
-                self.method,
-                person=None if self.parity else canvas.mask,
-                threads=self.threads,
-                watch=watch,
-            )
-        except EngineFailure as error:
-            raise EngineError(f"model {self.bundle.name}: {error}") from error
-        del picture
+        canvas, maps = (self._on_cpu if self.pipeline is None else self._on_device)(photo, subject, watch)
         with watch("surface"):
             surface = make_surface(
                 maps.depth,
@@ -205,6 +204,7 @@ class Reconstructor:
             framing = canvas.framing
             placed, placement = surface.place(height * framing.height_share, floor=height * framing.hidden_below)
         notes = list(canvas.framing.notes)
+        notes += self.pipeline.take_notes() if self.pipeline is not None else []
         notes += [f"{problem}; its low-resolution normals were used" for problem in canvas.transforms.problems if problem]
         if surface.depth.filled > NOTABLE_FILL:
             notes.append(f"{100 * surface.depth.filled:.0f} % of the person's outline was missed by the networks and filled in")
@@ -220,8 +220,48 @@ class Reconstructor:
             notes=notes,
             people_found=subject.found,
             person_number=subject.number,
-            providers={name: engine.provider for name, engine in self.engines.items()},
+            providers=self.providers,
         )
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """What runs each network."""
+        if self.pipeline is not None:
+            return self.pipeline.providers
+        return {name: engine.provider for name, engine in self.engines.items()}
+
+    def _on_cpu(self, photo: Photo, subject: Subject, watch: Stopwatch) -> tuple[Canvas, CanvasMaps]:
+        """Canvas and networks on the CPU."""
+        with watch("frame"):
+            canvas = self._frame(photo, subject.joints, subject.mask)
+            shown = hard_mask(canvas.mask) if self.parity else canvas.mask
+            picture = prepare_picture(canvas.rgb, shown, self.method.colour_factors, self.method.background_value)
+        try:
+            maps = run_networks(
+                self.engines,
+                picture,
+                canvas.transforms,
+                self.method,
+                person=None if self.parity else canvas.mask,
+                threads=self.threads,
+                watch=watch,
+            )
+        except EngineFailure as error:
+            raise EngineError(f"model {self.bundle.name}: {error}") from error
+        return canvas, maps
+
+    def _on_device(self, photo: Photo, subject: Subject, watch: Stopwatch) -> tuple[Canvas, CanvasMaps]:
+        """Canvas and networks on the GPU; the host only works out where the person is placed."""
+        from h2k_rt.device.job import Job
+
+        assert self.pipeline is not None
+        with watch("frame"):
+            framing = frame_person(subject.mask, subject.joints, self.method)
+            on_canvas = framing.joints(subject.joints)
+            transforms = fit_parts(on_canvas, self.method.size)
+        with watch("networks on the GPU"):
+            result = self.pipeline.run(Job.of(photo.rgb, subject.mask, framing, transforms))
+        return Canvas(result.rgb, result.mask, on_canvas, transforms, framing), result.maps
 
     def _find(
         self, photo: Photo, joints: NDArray[np.float64] | None, mask: NDArray[np.uint8] | None, person: int | None

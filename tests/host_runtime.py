@@ -128,6 +128,9 @@ class HostRuntime:
 
     # Order
 
+    def open(self) -> None:
+        pass
+
     @contextmanager
     def active(self) -> Iterator[None]:
         yield

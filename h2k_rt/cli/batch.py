@@ -41,7 +41,8 @@ class Settings:
     preview: bool = True
     save_maps: bool = False
     engine: Literal["auto", "onnxruntime", "torch"] = "auto"
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp16", "fp32"] = "auto"
     threads: int | None = None
     parity: bool = False
 
@@ -109,7 +110,12 @@ def run_batch(jobs: Sequence[Job], settings: Settings, *, as_json: bool = False,
         from h2k_rt.reconstruct import Reconstructor
 
         return Reconstructor(
-            settings.model, settings.engine, device=settings.device, threads=settings.threads, parity=settings.parity
+            settings.model,
+            settings.engine,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+            parity=settings.parity,
         )
 
     with stdout_for_results(), BatchProgress(len(jobs)) as progress, _removing_empty(batch.made):

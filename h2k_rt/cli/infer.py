@@ -41,6 +41,15 @@ class Device(str, Enum):
 
     auto = "auto"
     cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(str, Enum):
+    """Of the networks on a GPU."""
+
+    auto = "auto"
+    fp16 = "fp16"
+    fp32 = "fp32"
 
 
 def _height(value: float) -> float:
@@ -84,7 +93,10 @@ def infer(
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <photo>_preview.png.")] = True,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write normals, depth and mask as PNG.")] = False,
     engine: Annotated[EngineKind, typer.Option("--engine", help="What runs the networks.")] = EngineKind.auto,
-    device: Annotated[Device, typer.Option("--device", help="Where they run.")] = Device.auto,
+    device: Annotated[Device, typer.Option("--device", help="Where they run; auto is the CPU.")] = Device.auto,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of the networks on a GPU; auto is fp16 where the model has it.")
+    ] = Precision.auto,
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")
     ] = None,
@@ -110,6 +122,7 @@ def infer(
             save_maps=save_maps,
             engine=engine.value,
             device=device.value,
+            precision=precision.value,
             threads=threads,
             parity=parity,
         )

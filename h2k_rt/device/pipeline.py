@@ -13,12 +13,14 @@ from h2k_kernels.launch import DeviceArray, DeviceFailure, MissingDevicePackage
 from h2k_kernels.launch.runtime import Runtime
 from numpy.typing import NDArray
 
+from h2k_rt.bundle import Bundle
 from h2k_rt.constants import PART_GROUPS, Method
 from h2k_rt.device.chain import NetworkChain, OpenEngine, parameter_layout
 from h2k_rt.device.graph import GraphRunner
 from h2k_rt.device.job import Job
 from h2k_rt.device.launcher import DirectLauncher, Launcher
 from h2k_rt.device.staging import HostBlock, PhotoBuffers
+from h2k_rt.engines import EngineName, Precision, device_engines
 from h2k_rt.errors import EngineError, MissingPackageError
 from h2k_rt.inference import CanvasMaps
 
@@ -60,11 +62,14 @@ class DevicePipeline:
             self._parameters = self.runtime.pinned((parameter_layout().nbytes,), np.uint8)
             self._results = HostBlock(self.runtime)
             self._graphs = GraphRunner(self.runtime, self.chain.main, graphs)
+        self._told = not graphs  # what was asked for needs no telling
 
-    @property
-    def notes(self) -> list[str]:
-        """Sentences for the user: whether the chain is launched step by step, and why."""
-        return [self._graphs.problem] if self._graphs.problem else []
+    def take_notes(self) -> list[str]:
+        """Sentences for the user, each given once: that the chain is launched step by step, and why."""
+        if self._graphs.problem is None or self._told:
+            return []
+        self._told = True
+        return [self._graphs.problem]
 
     @property
     def providers(self) -> dict[str, str]:
@@ -155,6 +160,26 @@ class DevicePipeline:
         """Free recordings; memory goes with the object."""
         with telling(), self.runtime.active():
             self._graphs.close()
+
+
+def open_pipeline(
+    bundle: Bundle, engine: EngineName = "auto", precision: Precision = "auto", number: int = 0, *, graphs: bool = True
+) -> DevicePipeline:
+    """The device pipeline of a model bundle.
+
+    Args:
+        engine, precision: see :func:`h2k_rt.engines.device_engines`.
+        number: of the GPU.
+
+    Raises:
+        MissingPackageError: PyCUDA is not installed.
+        EngineError: no driver, no GPU, not enough memory, or a network cannot be opened.
+        BundleError: a file of the bundle is missing or has changed.
+    """
+    runtime = Runtime(number)
+    with telling():
+        runtime.open()  # says best what is missing
+    return DevicePipeline(bundle.settings(), device_engines(bundle, engine, precision, number), runtime, graphs=graphs)
 
 
 def _own(array: NDArray) -> NDArray[np.float32]:

@@ -89,7 +89,7 @@ class Runtime:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make the context current in this thread. Every method does; around many calls it saves time."""
-        self._open()
+        self.open()
         depth = getattr(self._depth, "value", 0)
         if depth == 0:
             self._context.push()
@@ -101,7 +101,8 @@ class Runtime:
             if depth == 0:
                 self._context.pop()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Open the device now, to learn whether it can be."""
         with self._lock:
             if self._context is None:
                 self._cuda = _pycuda()
@@ -110,13 +111,13 @@ class Runtime:
     @property
     def name(self) -> str:
         """What the device is called, for example "NVIDIA H200"."""
-        self._open()
+        self.open()
         return str(self._cuda.Device(self.number).name())
 
     @property
     def capability(self) -> tuple[int, int]:
         """Compute capability, for example (9, 0)."""
-        self._open()
+        self.open()
         major, minor = self._cuda.Device(self.number).compute_capability()
         return int(major), int(minor)
 
