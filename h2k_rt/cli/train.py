@@ -16,6 +16,11 @@ def train(
     model: Annotated[Path, typer.Option("--model", metavar="CONFIG.toml", help="Configuration; configs/small.toml is one.")],
     phase: Annotated[int, typer.Option("--phase", min=1, max=2, help="1: normals and low-resolution depth; 2: the trunk.")] = 1,
     data: Annotated[list[Path] | None, typer.Option("--data", metavar="DIR", help="Dataset folder; may be repeated.")] = None,
+    people: Annotated[
+        int | None,
+        typer.Option("--people", metavar="N", min=1, help="Instead of --data: draw N synthetic people anew while training."),
+    ] = None,
+    assets: Annotated[Path | None, typer.Option("--assets", metavar="DIR", help="MakeHuman's assets, for --people.")] = None,
     holdout: Annotated[list[Path] | None, typer.Option("--holdout", metavar="DIR", help="Dataset to measure on.")] = None,
     init: Annotated[
         list[Path] | None,
@@ -44,13 +49,17 @@ def train(
             raise typer.BadParameter("say when to end: --minutes or --steps")
         try:
             from h2k_rt.training.config import load_config
+            from h2k_rt.training.distributed import leave
+            from h2k_rt.training.job import Job, Limit, PeopleOptions
             from h2k_rt.training.nets import parse_networks
-            from h2k_rt.training.trainer import Job, Limit, Trainer
+            from h2k_rt.training.trainer import Trainer
         except ImportError as error:
             raise MissingPackageError(f'{error.name} is not installed; run: pip install "h2k-rt[train]"') from error
         config = load_config(model)
-        if not data and steps != 0:
-            raise TrainingError("there is nothing to train on: give --data with a dataset folder")
+        if not data and not people and steps != 0:
+            raise TrainingError("there is nothing to train on: give --data with a dataset folder, or --people")
+        if data and people:
+            raise TrainingError("--data and --people exclude each other")
         job = Job(
             config=config,
             phase=phase,
@@ -60,9 +69,16 @@ def train(
             limit=Limit(steps, None if minutes is None else 60 * minutes),
             initial=tuple(init or ()),
             holdout=tuple(holdout or ()),
+            people=PeopleOptions(people, assets) if people else None,
             resume=resume,
             device=device,
             threads=threads,
             cache=cache,
         )
-        tell(f"wrote {Trainer(job).run()}")
+        try:
+            trainer = Trainer(job)
+            result = trainer.run()
+        finally:
+            leave()
+        if trainer.world.leads:
+            tell(f"wrote {result}")

@@ -96,9 +96,13 @@ class Examples(TorchDataset):
         self._source, self._maker, self._key = source, maker, (seed, stage)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        rng = np.random.default_rng(np.random.SeedSequence([*self._key, draw.number]))
-        example = self._maker(self._source, draw.index, rng)
-        example["sample"] = draw.index
+        return self.example(draw.index, draw.number)
+
+    def example(self, index: int, number: int) -> dict[str, Any]:
+        """The example of a sample that is the ``number``-th of the training."""
+        rng = np.random.default_rng(np.random.SeedSequence([*self._key, number]))
+        example = self._maker(self._source, index, rng)
+        example["sample"] = index
         return example
 
 

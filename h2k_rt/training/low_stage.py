@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from h2k_rt.constants import METHOD
 from h2k_rt.data.dataset import Sample
+from h2k_rt.training import sheets
 from h2k_rt.training.augment import NetworkPicture, mirrored_joints, network_picture
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
+from h2k_rt.training.figures import depth_figures, normal_figures
 from h2k_rt.training.losses import normal_from_depth
 from h2k_rt.training.nets import LOW_NAMES
 from h2k_rt.training.objective import depth_terms, normal_terms
 from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
-
 
 #: Canvas pixels of a low-resolution pixel.
 _FACTOR = METHOD.size // METHOD.low_size
@@ -125,13 +127,14 @@ class LowStage:
 
     name, number = "low", 1
     maker: ExampleMaker
+    holdout_maker: ExampleMaker
     collate: Collate
 
     def __init__(self, config: TrainingConfig, networks: tuple[str, ...], source: Source) -> None:
         self.config, self.source = config, source
         self.networks = tuple(name for name in LOW_NAMES if name in networks)
         self.batch = config.low.batch
-        self.maker = LowExamples(config)
+        self.maker, self.holdout_maker = LowExamples(config), LowExamples(config, augmented=False)
         self.collate = torch.utils.data.default_collate
 
     def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
@@ -149,3 +152,27 @@ class LowStage:
             raw = networks.raw["low_depth"](picture, normals)
             terms = depth_terms(raw, depth, self.config.loss, self.config.loss.depth_background, _FACTOR)
             yield Update(("low_depth",), terms, samples)
+
+    def measure(self, batch: dict[str, Tensor], networks: Networks) -> dict[str, float]:
+        """Figures of one held-out sample."""
+        normals, raw = self._predictions(batch["picture"], networks)
+        depth = batch["depth"].cpu()
+        found = {f"low/{name}": v for name, v in normal_figures(normals.cpu(), both_normals(depth), _FACTOR).items()}
+        figures = depth_figures(F.relu6(raw[0, :2]).cpu(), raw[0, 2].cpu() > 0, depth[0])
+        return found | {f"low/{name}": value for name, value in figures.items()}
+
+    def pictures(self, batch: dict[str, Tensor], networks: Networks) -> Tensor:
+        """For each sample: picture, front and back normals with their targets, front and back depth with their targets."""
+        normals, raw = self._predictions(batch["picture"][: sheets.ROWS], networks)
+        rows = []
+        for picture, ours, value, depth in zip(batch["picture"], normals, raw, batch["depth"], strict=False):
+            true, person = both_normals(depth[None])[0], depth[0] > 0
+            pairs = zip(sheets.encoded(ours), sheets.encoded(true), strict=True)
+            reliefs = zip(sheets.relief(value[:2], person), sheets.relief(depth, person), strict=True)
+            rows.append([sheets.seen(picture), *(p for pair in pairs for p in pair), *(p for pair in reliefs for p in pair)])
+        return sheets.sheet(rows)
+
+    @torch.no_grad()
+    def _predictions(self, picture: Tensor, networks: Networks) -> tuple[Tensor, Tensor]:
+        normals = networks.averaged_raw("low_normal")(picture).relu()
+        return normals, networks.averaged_raw("low_depth")(picture, normals)

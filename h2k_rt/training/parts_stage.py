@@ -15,9 +15,11 @@ from torch import Tensor
 
 from h2k_rt.constants import METHOD, PART_GROUPS, PartGroup
 from h2k_rt.parts import fit_parts
+from h2k_rt.training import sheets
 from h2k_rt.training.augment import Box, network_picture, person_box
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
+from h2k_rt.training.figures import normal_figures
 from h2k_rt.training.low_stage import both_normals, mirrored, reduced_picture
 from h2k_rt.training.nets import PART_NAMES
 from h2k_rt.training.objective import normal_terms
@@ -62,8 +64,8 @@ class PartExamples:
             if found:
                 pictures, targets, matrices = zip(*found, strict=True)
                 crops[name] = {
-                    "picture": _stacked(pictures),
-                    "target": _stacked(targets),
+                    "picture": stacked(pictures),
+                    "target": stacked(targets),
                     "to_canvas": torch.from_numpy(np.stack(matrices)),
                 }
         return {"low": torch.from_numpy(reduced_picture(picture)), "crops": crops}
@@ -107,7 +109,8 @@ def warped(
     return out
 
 
-def _stacked(crops: Sequence[NDArray[np.float32]]) -> Tensor:
+def stacked(crops: Sequence[NDArray[np.float32]]) -> Tensor:
+    """Crops (h, w, c) as a batch (K, c, h, w)."""
     return torch.from_numpy(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)))
 
 
@@ -154,6 +157,7 @@ class PartsStage:
 
     name, number = "parts", 2
     maker: ExampleMaker
+    holdout_maker: ExampleMaker
     collate: Collate
 
     def __init__(self, config: TrainingConfig, networks: tuple[str, ...], source: Source) -> None:
@@ -162,18 +166,42 @@ class PartsStage:
         self.networks = tuple(name for name in PART_NAMES if name in networks and counts[name])
         self.batch = config.parts.batch
         self.maker = PartExamples(config, self.networks)
+        self.holdout_maker = PartExamples(config, self.networks, augmented=False)
         self.collate = collate_parts
 
     def updates(self, batch: dict[str, Any], networks: Networks) -> Iterator[Update]:
         """Losses of a batch, network after network; the prior comes from the averaged low-resolution network."""
+        for name, inputs, target, samples in self._crops(batch, networks):
+            raw = networks.raw[name](inputs)
+            yield Update((name,), normal_terms(raw, target, self.config.loss, 1), samples)
+
+    def measure(self, batch: dict[str, Any], networks: Networks) -> dict[str, float]:
+        """Figures of one held-out sample."""
+        found: dict[str, float] = {}
+        for name, inputs, target, _ in self._crops(batch, networks):
+            with torch.no_grad():
+                normals = networks.averaged_raw(name)(inputs).relu().cpu()
+            found |= {f"{name}/{figure}": value for figure, value in normal_figures(normals, target.cpu(), 1).items()}
+        return found
+
+    @torch.no_grad()
+    def pictures(self, batch: dict[str, Any], networks: Networks) -> Tensor:
+        """For the first crop of each group: picture, prior, front and back normals with their targets."""
+        rows = []
+        for name, inputs, target, _ in self._crops(batch, networks):
+            ours = networks.averaged_raw(name)(inputs[:1]).relu()[0]
+            pairs = zip(sheets.encoded(ours), sheets.encoded(target[0]), strict=True)
+            prior = inputs[0, 3:].clamp(0, 1)
+            rows.append([sheets.seen(inputs[0, :3]), prior, *(picture for pair in pairs for picture in pair)])
+        return sheets.sheet(rows)
+
+    def _crops(self, batch: dict[str, Any], networks: Networks) -> Iterator[tuple[str, Tensor, Tensor, list[int]]]:
+        """Each group's network with its inputs, targets, and the samples they are of."""
         with torch.no_grad():
             canvases = upsampled(networks.averaged_raw("low_normal")(batch["low"])[:, :3].relu())
         for name in self.networks:
-            if name not in batch["crops"]:
-                continue
-            crops = batch["crops"][name]
-            with torch.no_grad():
+            if name in batch["crops"]:
+                crops = batch["crops"][name]
                 prior = warp_prior(canvases, crops["to_canvas"], crops["of"], _GROUPS[name])
-            raw = networks.raw[name](torch.cat([crops["picture"], prior], 1))
-            samples = batch["sample"][crops["of"].cpu()].tolist()
-            yield Update((name,), normal_terms(raw, crops["target"], self.config.loss, 1), samples)
+                inputs = torch.cat([crops["picture"], prior], 1)
+                yield name, inputs, crops["target"], batch["sample"].cpu()[crops["of"].cpu()].tolist()

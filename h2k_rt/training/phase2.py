@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from h2k_rt.constants import METHOD
+from h2k_rt.training import sheets
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
+from h2k_rt.training.figures import depth_figures
 from h2k_rt.training.objective import depth_terms
 from h2k_rt.training.prepared import FrozenNetworks, Prepared, load_prepared, save_prepared
 from h2k_rt.training.state import Networks
@@ -23,6 +26,7 @@ from h2k_rt.training.update import Update
 
 #: A crop of which less is person is drawn again, this often.
 LEAST_PERSON, TRIES = 0.05, 8
+_MAPS = ("low_depth", "normals", "depth")
 
 
 @dataclass(frozen=True)
@@ -30,20 +34,24 @@ class TrunkExamples:
     """Makes crops of one sample: ``low_depth`` (K, 2, h / 8, w / 8), ``normals`` (K, 6, h, w), ``depth`` (K, 2, h, w).
 
     Args:
-        frozen: the networks of phase 1; cache: folder of prepared samples.
+        frozen: the networks of phase 1; cache: folder of prepared samples; key: begins their names.
+        augmented: False: one crop, all that is around the person.
     """
 
     config: TrainingConfig
     frozen: FrozenNetworks
     cache: Path
     key: str
+    augmented: bool = True
 
     def __call__(self, source: Source, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        prepared = self._prepared(source, index, rng)
         settings = self.config.trunk
+        if not self.augmented:
+            whole = self._make(source, index, rng)
+            return {name: torch.from_numpy(getattr(whole, name).astype(np.float32)[None]) for name in _MAPS}
+        prepared = self._prepared(source, index, rng)
         crops = [random_crop(prepared, settings.crop, rng) for _ in range(settings.crops)]
-        names = ("low_depth", "normals", "depth")
-        return {name: torch.from_numpy(np.stack([crop[place] for crop in crops])) for place, name in enumerate(names)}
+        return {name: torch.from_numpy(np.stack([crop[place] for crop in crops])) for place, name in enumerate(_MAPS)}
 
     def _prepared(self, source: Source, index: int, rng: np.random.Generator) -> Prepared:
         count = self.config.trunk.prepared
@@ -59,7 +67,7 @@ class TrunkExamples:
     def _make(self, source: Source, index: int, rng: np.random.Generator) -> Prepared:
         sample = source.read(index)
         check_sample(sample, source.name(index))
-        return self.frozen.prepare(sample, self.config, rng, augmented=True)
+        return self.frozen.prepare(sample, self.config, rng, self.augmented)
 
 
 def random_crop(prepared: Prepared, crop: tuple[int, int], rng: np.random.Generator) -> tuple[Any, Any, Any]:
@@ -86,7 +94,7 @@ def random_crop(prepared: Prepared, crop: tuple[int, int], rng: np.random.Genera
 
 def collate_crops(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """A batch of all crops of the examples."""
-    batch = {name: torch.cat([example[name] for example in examples]) for name in ("low_depth", "normals", "depth")}
+    batch = {name: torch.cat([example[name] for example in examples]) for name in _MAPS}
     batch["sample"] = torch.tensor([example["sample"] for example in examples])
     return batch
 
@@ -97,6 +105,7 @@ class TrunkStage:
     name, number = "trunk", 3
     networks: tuple[str, ...] = ("high_depth",)
     maker: ExampleMaker
+    holdout_maker: ExampleMaker
     collate: Collate
 
     def __init__(self, config: TrainingConfig, source: Source, networks: Networks, cache: Path) -> None:
@@ -105,6 +114,7 @@ class TrunkStage:
         method = replace(METHOD, background_value=config.model.background_value)
         frozen = FrozenNetworks(networks.averaged, method)
         self.maker = TrunkExamples(config, frozen, cache, _cache_key(config, source, frozen))
+        self.holdout_maker = TrunkExamples(config, frozen, cache, "", augmented=False)
         self.collate = collate_crops
 
     def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
@@ -114,6 +124,34 @@ class TrunkStage:
         yield Update(
             self.networks, depth_terms(raw, batch["depth"], weights, weights.trunk_background, 1), batch["sample"].tolist()
         )
+
+    def measure(self, batch: dict[str, Tensor], networks: Networks) -> dict[str, float]:
+        """Figures of one held-out sample."""
+        depth = self._depth(batch, networks)[0].cpu()
+        found = depth_figures(depth, depth[0] <= depth[1], batch["depth"][0].cpu())
+        return {f"high/{name}": value for name, value in found.items()}
+
+    def pictures(self, batch: dict[str, Tensor], networks: Networks) -> Tensor:
+        """For each crop: normals, low-resolution depth, depth with its target, front and back."""
+        batch = {name: batch[name][: sheets.ROWS] for name in _MAPS}
+        rows = []
+        for low, normals, ours, true in zip(
+            batch["low_depth"], batch["normals"], self._depth(batch, networks), batch["depth"], strict=True
+        ):
+            person, coarse = true[0] > 0, low[0] <= low[1]
+            sides = zip(
+                sheets.encoded(normals),
+                sheets.relief(low, coarse),
+                sheets.relief(ours, person),
+                sheets.relief(true, person),
+                strict=True,
+            )
+            rows.append([picture for side in sides for picture in side])
+        return sheets.sheet(rows)
+
+    @torch.no_grad()
+    def _depth(self, batch: dict[str, Tensor], networks: Networks) -> Tensor:
+        return F.relu6(networks.averaged_raw("high_depth")(batch["low_depth"], batch["normals"])[:, :2])
 
 
 def _cache_key(config: TrainingConfig, source: Source, frozen: FrozenNetworks) -> str:

@@ -85,7 +85,8 @@ class FrozenNetworks:
         transforms = fit_parts(joints, METHOD.size)
         with torch.inference_mode():
             maps = fused_normals(self._engines, picture.whole(), transforms, self.method, person=picture.whole_mask(), threads=1)
-        box = person_box(((sample.mask > 0) | (picture.whole_mask() > 0)).astype(np.uint8), MARGIN, ALIGN)
+        whole = min(config.trunk.crop) >= METHOD.size
+        box = person_box(((sample.mask > 0) | (picture.whole_mask() > 0)).astype(np.uint8), METHOD.size if whole else MARGIN, ALIGN)
         x0, y0, x1, y1 = box
         factor = METHOD.size // METHOD.low_size
         return Prepared(

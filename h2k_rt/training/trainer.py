@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from h2k_rt.constants import METHOD
 from h2k_rt.errors import TrainingError
-from h2k_rt.training.checkpoint import (
-    RESULT,
-    Position,
-    checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-    save_result,
-)
-from h2k_rt.training.config import TrainingConfig
-from h2k_rt.training.data import DrawSampler, Examples, Source, example_loader, sample_names
-from h2k_rt.training.initial import calibrate, fresh_networks, load_initial, needs_calibration
+from h2k_rt.training.checkpoint import RESULT, Position, checkpoints, load_checkpoint, save_checkpoint, save_result
+from h2k_rt.training.data import DrawSampler, Examples, FolderSource, Source, example_loader, sample_names
+from h2k_rt.training.distributed import World, join
+from h2k_rt.training.figures import averaged
+from h2k_rt.training.initial import calibrate, fresh_networks, load_initial, needs_calibration, trained_networks
+from h2k_rt.training.job import Job
 from h2k_rt.training.monitor import Monitor
 from h2k_rt.training.nets import network
 from h2k_rt.training.rates import rate_at
@@ -32,50 +27,8 @@ from h2k_rt.training.update import Update
 
 #: Batches from which the batch norms of a bundle's networks get their statistics.
 CALIBRATION_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class Limit:
-    """When a training ends: after so many steps, or so many seconds of work, whichever is given."""
-
-    steps: int | None = None
-    seconds: float | None = None
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Share that is done, 1 at the end."""
-        shares = [0.0]
-        if self.steps is not None:
-            shares.append(step / self.steps if self.steps else 1.0)
-        if self.seconds is not None:
-            shares.append(seconds / self.seconds if self.seconds else 1.0)
-        return min(1.0, max(shares))
-
-
-@dataclass(frozen=True)
-class Job:
-    """What ``h2k-rt train`` was asked for.
-
-    Attributes:
-        phase: 1 or 2; networks: names as in a bundle.
-        data, holdout: dataset folders.
-        run: folder for checkpoints, logs and the result.
-        initial: files to start from, see ``initial.load_initial``.
-        resume: go on from the last checkpoint in ``run`` if there is one.
-        cache: folder for prepared samples of phase 2; None: in ``run``.
-    """
-
-    config: TrainingConfig
-    phase: int
-    networks: tuple[str, ...]
-    data: tuple[Path, ...]
-    run: Path
-    limit: Limit
-    initial: tuple[Path, ...] = ()
-    holdout: tuple[Path, ...] = ()
-    resume: bool = False
-    device: str = "cpu"
-    threads: int = 1
-    cache: Path | None = None
+#: Size of pictures that are made on the fly for low-resolution networks.
+LOW_PEOPLE_SIZE = 512
 
 
 class Trainer:
@@ -87,60 +40,72 @@ class Trainer:
         CheckpointError: a file to start from does not fit.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, world: World | None = None) -> None:
         self.job = job
-        config = job.config
+        self.world = world or join(job.device)
         torch.set_num_threads(job.threads)
         present = checkpoints(job.run)
         if present and not job.resume:
             raise TrainingError(f"{job.run} holds a training already; --resume goes on with it, another -o starts a new one")
-        net = _initial_networks(job, bool(present))
-        self.networks = Networks(net, job.networks, config, _device(job.device))
-        self.stages = make_stages(config, job.networks, job.data, self.networks, job.cache or job.run / "prepared")
+        self.networks = Networks(_initial_networks(job, bool(present)), job.networks, job.config, self.world.device)
+        self.stages = make_stages(job.config, job.networks, self._open_source, self.networks, job.cache or job.run / "prepared")
         self.step, self.seconds = 0, 0.0
+        self.figures: dict[str, float] = {}
         if present:
             position = load_checkpoint(present[-1], self.networks, job.phase)
             self.step, self.seconds = position.step, position.seconds
-        elif job.networks:
+        else:
             self._calibrate()
-        self.monitor = Monitor(job.run, config.run, job.limit)
+        self.monitor = Monitor(job.run, job.config.run, job.limit, self.world.leads)
 
     def run(self) -> Path:
         """Train to the limit; returns the result's file."""
-        config, job = self.job.config, self.job
-        loaders = [self._loader(stage, self.step * config.optimizer.accumulate) for stage in self.stages]
+        run, job = self.job.config.run, self.job
+        first = self.step * job.config.optimizer.accumulate
+        loaders = [self._loader(stage, stage.maker, stage.source, first, run.workers) for stage in self.stages]
         saved = started = time.monotonic()
         before = self.seconds
         with self.monitor:
-            while job.limit.progress(self.step, self.seconds) < 1 and self.stages:
+            while self.stages and job.limit.progress(self.step, self.seconds) < 1:
                 rates: dict[str, float] = {}
                 for stage, loader in zip(self.stages, loaders, strict=True):
                     rates |= self._step(stage, loader)
                 self.step += 1
                 now = time.monotonic()
-                self.seconds = before + now - started
+                self.seconds = self.world.agree(before + now - started)
                 self.monitor.step(self.step, self.seconds, rates)
-                if now - saved > 60 * config.run.checkpoint_minutes:
+                if self.step % run.evaluate_steps == 0:
+                    self._evaluate()
+                if now - saved > 60 * run.checkpoint_minutes:
                     self._save()
                     saved = time.monotonic()
+            if self.stages and self.step % run.evaluate_steps:
+                self._evaluate()
         return self._save()
 
     def _step(self, stage: Stage, loader: Iterator[Any]) -> dict[str, float]:
         """One step of a stage's networks; returns their learning rates."""
-        config = self.job.config.optimizer
-        touched: dict[str, None] = {}
+        config, run = self.job.config.optimizer, self.job.config.run
+        touched: set[str] = set()
         for _ in range(config.accumulate):
-            batch = to_device(next(loader), self.networks.device)
+            batch = to_device(next(loader), self.world.device)
             for update in stage.updates(batch, self.networks):
                 self._backward(update, stage.source, 1 / config.accumulate)
-                touched |= dict.fromkeys(update.networks)
-        epoch = self.step * config.accumulate * stage.batch / len(stage.source)
+                touched.update(update.networks)
+        names = stage.networks
+        anywhere = self.world.average([network(self.networks.live, name) for name in names], [name in touched for name in names])
         progress = self.job.limit.progress(self.step, self.seconds)
+        epoch = self.step * config.accumulate * stage.batch * self.world.size / len(stage.source)
         rates = {}
-        for name in touched:
-            rates[name] = rate_at(config, self.networks.counts[name], progress, epoch)
-            self.networks.step(name, rates[name])
-        self.monitor.count(stage.batch * config.accumulate)
+        for name, wanted in zip(names, anywhere, strict=True):
+            if wanted:
+                rates[name] = rate_at(config, self.networks.counts[name], progress, epoch)
+                norm = self.networks.step(name, rates[name])
+                if not math.isfinite(norm):
+                    raise TrainingError(f"step {self.step + 1}: {_not_finite(name, norm)}")
+        self.monitor.count(stage.batch * config.accumulate * self.world.size)
+        if self.world.leads and self.step % run.picture_steps == 0 and self.monitor.draws:
+            self.monitor.picture(stage.name, stage.pictures(batch, self.networks), self.step)
         return rates
 
     def _backward(self, update: Update, source: Source, share: float) -> None:
@@ -156,41 +121,77 @@ class Trainer:
         (loss * share).backward()
         self.monitor.losses(update)
 
-    def _loader(self, stage: Stage, first: int) -> Iterator[Any]:
+    def _loader(self, stage: Stage, maker: Any, source: Source, first: int, workers: int, batch: int = 0) -> Iterator[Any]:
         run = self.job.config.run
-        sampler = DrawSampler(len(stage.source), stage.batch, run.seed, first)
-        return example_loader(Examples(stage.source, stage.maker, run.seed, stage.number), sampler, stage.collate, run.workers)
+        sampler = DrawSampler(len(source), batch or stage.batch, run.seed, first, self.world.rank, self.world.size)
+        return example_loader(Examples(source, maker, run.seed, stage.number), sampler, stage.collate, workers)
 
     def _calibrate(self) -> None:
-        """Give batch norms that came folded their statistics back."""
+        """Give batch norms that came folded their statistics back; every process does the same."""
+        run = self.job.config.run
         for stage in self.stages:
             nets = [network(self.networks.live, name) for name in stage.networks]
             nets = [net for net in nets if needs_calibration(net)]
             if not nets:
                 continue
-            examples = Examples(stage.source, stage.maker, self.job.config.run.seed + 1, stage.number)
-            sampler = DrawSampler(len(stage.source), stage.batch, self.job.config.run.seed)
-            loader = example_loader(examples, sampler, stage.collate, 0)
+            examples = Examples(stage.source, stage.maker, run.seed + 1, stage.number)
+            loader = example_loader(examples, DrawSampler(len(stage.source), stage.batch, run.seed), stage.collate, 0)
 
             def feed(stage: Stage = stage, loader: Iterator[Any] = loader) -> None:
                 for _ in range(CALIBRATION_BATCHES):
-                    for _update in stage.updates(to_device(next(loader), self.networks.device), self.networks):
+                    for _update in stage.updates(to_device(next(loader), self.world.device), self.networks):
                         pass
 
             calibrate(nets, feed)
             self.networks.averaged.load_state_dict(self.networks.live.state_dict())
 
+    def _evaluate(self) -> None:
+        """Measure the averaged networks on the held-out samples; the leading process does."""
+        if not self.job.holdout or not self.world.leads:
+            return
+        limit = self.job.config.run.evaluate_samples
+        for stage in self.stages:
+            source = FolderSource(self.job.holdout, None if stage.name == "low" else METHOD.size)
+            found = []
+            for index in range(min(limit, len(source))):
+                examples = Examples(source, stage.holdout_maker, self.job.config.run.seed, stage.number)
+                batch = stage.collate([examples.example(index, index)])
+                found.append(stage.measure(to_device(batch, self.world.device), self.networks))
+            self.figures |= averaged(found)
+        self.monitor.figures(self.figures, self.step)
+
     def _save(self) -> Path:
         job = self.job
-        samples = sum(len(stage.source) for stage in self.stages)
-        position = Position(
-            self.step, self.seconds, dict(self.networks.counts), job.phase, job.networks, samples, job.config.to_dict()
-        )
-        save_checkpoint(job.run, self.networks, position)
-        about = {"steps": self.step, "hours": round(self.seconds / 3600, 3), "samples": samples, "data": [str(p) for p in job.data]}
         path = job.run / RESULT
-        save_result(path, self.networks, job.networks, about)
+        if not self.world.leads:
+            return path
+        samples = sum(len(stage.source) for stage in self.stages)
+        counts = dict(self.networks.counts)
+        position = Position(self.step, self.seconds, counts, job.phase, job.networks, samples, job.config.to_dict())
+        if self.stages:
+            save_checkpoint(job.run, self.networks, position)
+        about = {
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 3),
+            "samples": samples,
+            "data": [str(folder) for folder in job.data],
+            "figures": {name: round(value, 4) for name, value in self.figures.items()},
+        }
+        if job.config.parity and job.phase == 2:
+            # The frozen networks' statistics have moved.
+            self.networks.averaged.load_state_dict(self.networks.live.state_dict())
+        merged = {name for source in job.initial[1:] for name in trained_networks(source)} if not self.stages else set()
+        save_result(path, self.networks, (*job.networks, *sorted(merged)), about)
         return path
+
+    def _open_source(self, size: int | None) -> Source:
+        job = self.job
+        if job.people is None:
+            return FolderSource(job.data, size)
+        from h2k_rt.training.people_source import PeopleSource
+
+        options = job.people
+        return PeopleSource(size or LOW_PEOPLE_SIZE, options.count, job.config.run.seed, options.assets, options.backgrounds)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -211,10 +212,5 @@ def _initial_networks(job: Job, resuming: bool) -> Any:
     return fresh_networks(config.model.width, config.run.seed, config.model.start)
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"there is no device {name!r} here: {str(error).splitlines()[0]}") from error
-    return device
+def _not_finite(name: str, norm: float) -> str:
+    return f'the gradient of {name} is {norm}; the last checkpoint is sound: lower optimizer.peak, or set precision = "float32"'
