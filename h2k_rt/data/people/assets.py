@@ -184,7 +184,7 @@ class Pictures:
         limit: bytes to keep.
     """
 
-    def __init__(self, limit: int = 192 << 20) -> None:
+    def __init__(self, limit: int = 128 << 20) -> None:
         self._limit = limit
         self._kept: OrderedDict[tuple[object, ...], NDArray[np.uint8]] = OrderedDict()
         self._bytes = 0

@@ -13,10 +13,11 @@ class Cut:
     """What is left of a mesh.
 
     Attributes:
-        faces, uv_faces: (F, 3) int32 into the vertices and texture places with the new ones behind them.
+        faces: (F, 3) int32 into the vertices that are left; uv_faces: (F, 3) int32 into all
+            texture places, the new ones at the end.
         ends: (N, 2) int32 edges that were cut, share: (N,) float32 of the way along them; the new vertices.
         uv_ends: (M, 2) int32, uv_share: (M,) float32, the same for texture places.
-        used: (V + N,) int32, new number of each vertex, -1 where no face uses it.
+        kept: which of all vertices, old and new, are left.
     """
 
     faces: NDArray[np.int32]
@@ -62,9 +63,12 @@ def cut(field: NDArray[np.floating], faces: NDArray[np.int32], uv_faces: NDArray
     made = [_pieces(a, p) for a, p in zip(((a1, a2), (u1, u2)), parts, strict=True)]
     all_faces = np.concatenate([faces[whole], *made[0]]).astype(np.int32)
     all_uv = np.concatenate([uv_faces[whole], *made[1]]).astype(np.int32)
-    kept, compact = np.unique(all_faces, return_inverse=True)
+    used = np.zeros(len(field) + len(ends), np.bool_)
+    used[all_faces] = True
+    kept = np.flatnonzero(used)
+    number = np.cumsum(used, dtype=np.int32) - 1
     return Cut(
-        compact.reshape(-1, 3).astype(np.int32), all_uv, ends.astype(np.int32), share, uv_edges.astype(np.int32),
+        number[all_faces], all_uv, ends.astype(np.int32), share, uv_edges.astype(np.int32),
         _zero(field, edges), kept.astype(np.int32),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,15 @@ class PersonFactory:
             return _surface(f"{folder} {name}", piece, worn, texture, alpha, amplitude, int(rng.integers(1 << 31)), **finish)
 
         iris = self.pictures.read(self.assets / "eyes" / "materials" / f"{look.iris}_eye.jpg", 512)
-        surfaces = [surface(look.iris, "eyes", self._piece("eyes", "low-poly"), iris, None, specular=0.25, gloss=180.0)]
+        surfaces = [surface(look.iris, "eyes", self._piece("eyes", "low-poly"), iris, None, specular=0.04, gloss=180.0)]
         darker = look.hair_colour * rng.uniform(0.6, 0.95)
         brows = coloured_hair(self.assets / "eyebrows" / look.brows / f"{look.brows}.png", darker, self.pictures, 512)
-        surfaces.append(surface(look.brows, "eyebrows", self._piece("eyebrows", look.brows), *brows, specular=0.02))
+        surfaces.append(replace(surface(look.brows, "eyebrows", self._piece("eyebrows", look.brows), *brows), decal=True))
         if look.lashes is not None:
             lashes = coloured_hair(
                 self.assets / "eyelashes" / look.lashes / f"{look.lashes}.png", np.full(3, 0.06), self.pictures, 512
             )
-            surfaces.append(surface(look.lashes, "eyelashes", self._piece("eyelashes", look.lashes), *lashes, specular=0.02))
+            surfaces.append(replace(surface(look.lashes, "eyelashes", self._piece("eyelashes", look.lashes), *lashes), decal=True))
         if look.hair is not None:
             path = self.assets / "hair" / look.hair / f"{look.hair}_diffuse.png"
             strands = coloured_hair(path, look.hair_colour, self.pictures, self._hair_pixels)

@@ -25,9 +25,8 @@ class _Sheet:
     def __init__(self, rng: np.random.Generator, size: tuple[float, float], width: int) -> None:
         self.scale = width / size[0]
         self.height = round(size[1] * self.scale)
-        cells = rng.normal(0, 3.0, (12, 18)).astype(np.float32)
-        clouds = cv2.resize(cells, (width, self.height), interpolation=cv2.INTER_CUBIC)
-        self.grey = np.clip(clouds + MIDDLE, 0, 255).astype(np.uint8)
+        cells = np.clip(rng.normal(MIDDLE, 4.0, (14, 22)), 0, 255).astype(np.uint8)
+        self.grey = np.asarray(cv2.resize(cells, (width, self.height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def point(self, x: float, y: float) -> tuple[int, int]:
         return round(x * self.scale), round(self.height - y * self.scale)
