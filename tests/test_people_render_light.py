@@ -150,6 +150,35 @@ def test_the_figure_shades_the_floor() -> None:
     assert rows.min() > feet - 45
 
 
+def test_decals_colour_what_they_lie_on_and_are_no_shape() -> None:
+    skin = card(-0.3, 0.3, 0, 1, 0, texture=np.full((8, 8, 3), 200, np.uint8))
+    half = np.full((8, 8), 128, np.uint8)
+    black = np.zeros((8, 8, 3), np.uint8)
+    brow = card(-0.1, 0.1, 0.4, 0.6, 0.004, texture=black, alpha=half, decal=True)
+    far = card(-0.1, 0.1, 0.7, 0.9, 0.1, texture=black, alpha=half, decal=True)
+    scene = replace(DARK, lights=(Light((0.0, 0.0, 1.0), (0.4, 0.4, 0.4)),))
+    plain, drawn = (render(figure(skin, *more), PUBLISHED_VIEW, scene, SIZE) for more in ((), (brow, far)))
+    np.testing.assert_array_equal(plain.depth, drawn.depth)
+    np.testing.assert_array_equal(plain.mask, drawn.mask)
+    share = 1 - 128 / 255
+    for picture, before in ((drawn.rgb, plain.rgb), (drawn.albedo, plain.albedo)):
+        expected = [srgb(linear(value) * share) for value in at_world(plain, before, (0, 0.5, 0))]
+        np.testing.assert_allclose(at_world(drawn, picture, (0, 0.5, 0)), expected, atol=2)
+        np.testing.assert_array_equal(at_world(drawn, picture, (0, 0.8, 0)), at_world(plain, before, (0, 0.8, 0)))
+
+
+def test_faint_ends_of_strands_are_blended() -> None:
+    """Alpha below the cut is mixed over the background and changes neither mask nor depth."""
+    alpha = np.full((8, 8), 90, np.uint8)
+    skin = card(-0.3, 0.3, 0, 1, 0, texture=np.full((8, 8, 3), 200, np.uint8))
+    strands = card(-0.3, 0.3, 0.3, 0.7, 0.1, texture=np.zeros((8, 8, 3), np.uint8), alpha=alpha)
+    scene = replace(DARK, lights=(HEADLIGHT,))
+    plain, drawn = (render(figure(skin, *more), PUBLISHED_VIEW, scene, SIZE) for more in ((), (strands,)))
+    np.testing.assert_array_equal(plain.depth, drawn.depth)
+    expected = [srgb(linear(value) * (1 - 90 / 255)) for value in at_world(plain, plain.rgb, (0, 0.5, 0))]
+    np.testing.assert_allclose(at_world(drawn, drawn.rgb, (0, 0.5, 0)), expected, atol=2)
+
+
 def test_given_pictures_are_used(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     cv2.imwrite(str(tmp_path / "sub" / "red.png"), np.full((90, 130, 3), (10, 20, 230), np.uint8))

@@ -29,6 +29,7 @@ class Surface:
         fold: (V,) float32, amplitude of fine wrinkles in metres, displaced along the normal; 0 is smooth.
         fold_seed: which wrinkles.
         specular: share of light mirrored at grazing-free incidence, 0..1; gloss: Blinn-Phong exponent.
+        decal: brows and lashes: painted by their alpha on what lies within millimetres of them, no part of depth and mask.
         colours: (V, 3) uint8 sRGB, used instead of the texture where given (scans).
     """
 
@@ -46,6 +47,7 @@ class Surface:
     specular: float = 0.04
     gloss: float = 20.0
     colours: NDArray[np.uint8] | None = None
+    decal: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from h2k_rt.data.people.drawing import Bands, Buffers, alpha_of, draw_all, drawn
 from h2k_rt.data.people.edges import soften_edges
 from h2k_rt.data.people.figure import Figure, Surface
 from h2k_rt.data.people.lights import light_table
+from h2k_rt.data.people.overlays import draw_overlay, mean_light
 from h2k_rt.data.people.scene import Scene
 from h2k_rt.data.people.shade import DrawnMesh, Lens, Lighting, Material, shade_front, trace_back, trace_front
 from h2k_rt.data.people.shadows import draw_shadows, shadow_table
 from h2k_rt.data.people.textures import DECODE, ENCODE, ENCODE_TONE
 from h2k_rt.data.people.view import View, ViewCamera, area_centroid, place_camera
+
+_NO_LIGHT = np.zeros(3, np.float32)
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ def frame_figure(figure: Figure, view: View, size: int) -> ViewCamera:
 
     Surfaces with cut-out textures (hair) have many hidden layers and do not count in the centroid.
     """
-    solid = [s for s in figure.surfaces if s.alpha is None] or list(figure.surfaces)
-    centroid = area_centroid((s.vertices, s.faces) for s in solid)
-    return place_camera(np.concatenate([visible_vertices(s) for s in figure.surfaces]), centroid, view, size)
+    shown = [s for s in figure.surfaces if not s.decal]
+    centroid = area_centroid((s.vertices, s.faces) for s in [s for s in shown if s.alpha is None] or shown)
+    return place_camera(np.concatenate([visible_vertices(s) for s in shown]), centroid, view, size)
 
 
 def render(
@@ -79,9 +82,10 @@ def render(
     """
     camera = camera or frame_figure(figure, view, size)
     lens = lens_of(camera, smooth)
-    meshes = [drawn_mesh(surface, camera) for surface in figure.surfaces]
-    materials = [material_of(surface, mesh) for surface, mesh in zip(figure.surfaces, meshes, strict=True)]
-    alphas = [alpha_of(surface, material) for surface, material in zip(figure.surfaces, materials, strict=True)]
+    surfaces = [surface for surface in figure.surfaces if not surface.decal]
+    meshes = [drawn_mesh(surface, camera) for surface in surfaces]
+    materials = [material_of(surface, mesh) for surface, mesh in zip(surfaces, meshes, strict=True)]
+    alphas = [alpha_of(surface, material) for surface, material in zip(surfaces, materials, strict=True)]
     with Bands(threads) as bands:
         buffers = draw_all(meshes, materials, alphas, size, bands)
         lighting = _lighting(scene, camera, meshes, materials, alphas)
@@ -97,6 +101,14 @@ def render(
 
             bands.over(len(pixels), shade)
         _trace(trace_back, 1, meshes, buffers, lens, relief, bands)
+    for surface in figure.surfaces:
+        if surface.decal:
+            mesh = drawn_mesh(surface, camera)
+            material = material_of(surface, mesh)
+            draw_overlay(mesh, material, alpha_of(surface, material), True, buffers.depths[0], _NO_LIGHT, albedo, rgb)
+    for mesh, material, alpha, pixels in zip(meshes, materials, alphas, near, strict=True):
+        if alpha.size:
+            draw_overlay(mesh, material, alpha, False, buffers.depths[0], mean_light(pixels, albedo, rgb), albedo, rgb)
     soften_edges(rgb, relief.depth[0])
     joints = np.concatenate((camera.project(figure.joints), np.ones((len(figure.joints), 1))), axis=1)
     return Rendering(rgb, albedo, relief.mask, relief.depth, relief.normals, joints, camera.as_dict())

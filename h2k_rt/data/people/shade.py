@@ -209,7 +209,7 @@ def trace_front(pixels, hits, mesh, lens, front, depth, normal):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _texel(texture, u, v, decode):
+def texel(texture, u, v, decode):
     """Bilinear linear colour; the texture repeats."""
     h, w = texture.shape[0], texture.shape[1]
     x = (u - np.floor(u)) * np.float32(w) - np.float32(0.5)
@@ -249,7 +249,7 @@ def _base_colour(mesh, material, t, w0, w1, w2, decode):
     uv, a, b, c = material.uv, material.uv_faces[t, 0], material.uv_faces[t, 1], material.uv_faces[t, 2]
     u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
     v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
-    return _texel(material.texture, u, v, decode)
+    return texel(material.texture, u, v, decode)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
