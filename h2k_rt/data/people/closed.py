@@ -41,10 +41,11 @@ class ClosedMesh(NamedTuple):
 def closed_surface(figure: Figure, resolution: float = 0.005, threads: int = 1) -> ClosedMesh:
     """``closed_mesh`` of all surfaces of a figure, hair cards without their cut-outs, fine wrinkles left out."""
     first, faces = 0, []
-    for surface in figure.surfaces:
+    shown = [surface for surface in figure.surfaces if not surface.decal]
+    for surface in shown:
         faces.append(surface.faces + first)
         first += len(surface.vertices)
-    vertices = np.concatenate([surface.vertices for surface in figure.surfaces])
+    vertices = np.concatenate([surface.vertices for surface in shown])
     return closed_mesh(vertices, np.concatenate(faces), resolution, threads)
 
 
