@@ -16,8 +16,10 @@ from h2k_rt.data.people.assets import Pictures
 from h2k_rt.data.people.body import Body, BodyModel, Posed
 from h2k_rt.data.people.fabrics import FABRICS, Fabric, paint, sample_colour, sample_fabric
 from h2k_rt.data.people.figure import Surface
+from h2k_rt.data.people.folds import fold_height
 from h2k_rt.data.people.garments import bend_closeness
 from h2k_rt.data.people.procedural import Bottom, Inner, Sewn, Skirt, Tailor, Top
+from h2k_rt.data.people.raster import vertex_normals
 from h2k_rt.data.people.shells import BOTTOM_SIZE, TOP_SIZE
 from h2k_rt.data.people.suits import Part, load_shoes, load_suit
 from h2k_rt.data.people.wardrobe import Split
@@ -29,6 +31,8 @@ _BENDS = (
     *((f"wrist.{side}", 0.08) for side in _SIDES), *((f"lowerleg01.{side}", 0.13) for side in _SIDES),
     *((f"upperleg01.{side}", 0.15) for side in _SIDES), *((f"foot.{side}", 0.12) for side in _SIDES), ("spine04", 0.12),
 )  # fmt: skip
+#: Broad folds are so much wider than the renderer's widest, which are 58 mm apart.
+_BROAD = 0.45
 _SKIRT_SIZE = 1.2  # metres around, about, for the scale of patterns
 
 
@@ -86,6 +90,7 @@ class Dresser:
             self._wear_dress(clothes, wearer)
         else:
             self._wear_procedural(clothes, wearer)
+        clothes.surfaces = _wrinkled(clothes.surfaces, rng)
         if rng.random() < 0.96:
             self._wear_shoes(clothes, wearer)
         return clothes
@@ -268,8 +273,8 @@ class Dresser:
         clothes.about["garments"][name] = fabric.kind
 
     def _folds(self, rng: np.random.Generator, bend: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Amplitude of wrinkles: 1 to 6 mm, highest where cloth bends; stiff cloth has less."""
-        return (rng.uniform(0.6, 1.1) * (0.0015 + 0.0045 * bend)).astype(np.float32)
+        """Amplitude of wrinkles: 1 to 7 mm, highest where cloth bends; stiff cloth has less."""
+        return (rng.uniform(0.55, 1.2) * (0.0028 + 0.0037 * bend)).astype(np.float32)
 
     # --- choice and loading ------------------------------------------------------------------------------------------------------
 
@@ -294,6 +299,20 @@ class Dresser:
 
     def _measure(self, suit: str, role: str) -> NDArray[np.float64]:
         return self.tailor.thickness(self._suit(suit)[role].piece)
+
+
+def _wrinkled(surfaces: Sequence[Surface], rng: np.random.Generator) -> list[Surface]:
+    """Broad folds, a decimetre apart, as shape: outward only, and the same for all layers, so that none cuts through another."""
+    seed, height = int(rng.integers(1 << 31)), float(np.exp(rng.uniform(np.log(0.7), np.log(2.6))))
+    folded = []
+    for surface in surfaces:
+        normals = np.empty_like(surface.vertices)
+        vertex_normals(surface.vertices, surface.faces, normals)
+        wave = fold_height(surface.rest * np.float32(_BROAD), seed)
+        # Fine and broad wrinkles are high at the same places.
+        rise = (height * surface.fold * (0.5 + 0.5 * np.clip(wave, -1, 1)))[:, None]
+        folded.append(replace(surface, vertices=surface.vertices + rise * normals))
+    return folded
 
 
 def _surface(

@@ -141,8 +141,8 @@ def _denim(rng, count, colours):
     y, x = np.mgrid[0:count, 0:count]
     period = max(2, round(count / max(1, round(count / 4))))
     twill = np.where((x + 2 * y) % period < period / 2, 1.0, -1.0) * 0.06
-    worn = 0.10 * _noise(rng, count, 4) + 0.06 * _noise(rng, count, 24)
-    flecks = cv2.blur(rng.normal(0, 0.12, (count, count)).astype(np.float32), (1, 4), borderType=cv2.BORDER_REFLECT)
+    worn = 0.08 * _noise(rng, count, 4) + 0.02 * _noise(rng, count, 24)
+    flecks = cv2.blur(rng.normal(0, 0.06, (count, count)).astype(np.float32), (1, 4), borderType=cv2.BORDER_REFLECT)
     return np.clip(colours[0] * (1 + twill + worn + flecks)[..., None], 0, 1)
 
 
