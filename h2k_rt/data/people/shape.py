@@ -43,7 +43,8 @@ _SPREAD: dict[str, float] = {
 }
 #: The labels to load, in Anny's spelling.
 LOCAL_CHANGES: tuple[str, ...] = tuple(_SPREAD)
-_LIMIT = 0.8
+_LIMIT = 0.6
+_STRENGTH = 0.65  # of all local changes together: more looks like a caricature
 _ASYMMETRY = 0.08
 _ACTIVE = 0.6  # share of the local changes that a person has
 
@@ -117,7 +118,7 @@ def _sample_changes(rng: np.random.Generator) -> dict[str, float]:
     for label, spread in _SPREAD.items():
         if label.startswith("r-"):
             continue
-        value = rng.normal(0.0, spread) if rng.random() < _ACTIVE else 0.0
+        value = rng.normal(0.0, _STRENGTH * spread) if rng.random() < _ACTIVE else 0.0
         if value == 0.0:
             continue
         if label.startswith("l-"):

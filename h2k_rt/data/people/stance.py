@@ -189,7 +189,7 @@ def _support(planted: Mapping[str, Planted], feet: Mapping[str, Foot]) -> NDArra
     goal = np.zeros(2)
     for side, leg in planted.items():
         foot = feet[side]
-        forward = 0.45 if leg.heel < 12 else 0.85
+        forward = 0.45 if leg.heel < 3 else 0.9
         middle = turn_y(leg.yaw) @ (foot.heel + forward * (foot.ball - foot.heel))
         goal += leg.share / total * (np.array(leg.spot) + middle[[0, 2]])
     return goal
