@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch")
-
 from training_data import tiny_config, toml_of
 
 from h2k_rt.errors import TrainingError
@@ -39,7 +36,12 @@ def test_every_setting_is_documented() -> None:
 def test_shipped_configurations() -> None:
     small, published = load_config(CONFIGS / "small.toml"), load_config(CONFIGS / "published.toml")
     assert (small.model.width, small.model.background_value) == (0.25, -2.0)
-    assert (published.model.width, published.objective, published.parity, published.optimizer.peak) == (1.0, "published", True, 1e-4)
+    assert (published.model.width, published.objective, published.parity, published.optimizer.peak) == (
+        1.0,
+        "published",
+        True,
+        1e-4,
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from training_data import capsule_dataset, tiny_config
 
 from h2k_rt.constants import JOINT_NAMES, METHOD

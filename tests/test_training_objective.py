@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from h2k_rt.constants import METHOD
 from h2k_rt.training.config import LossConfig
@@ -18,7 +17,7 @@ from h2k_rt.training.objective import SHAPE_BETA, chords, depth_terms, masked_me
 WEIGHTS = LossConfig()
 
 
-def body(n: int = 48) -> "torch.Tensor":
+def body(n: int = 48) -> torch.Tensor:
     """(1, 2, n, n): a disc with a curved front and back, 0 around it."""
     axis = (torch.arange(n) + 0.5) / n * 2 - 1
     inside = (1 - axis[None] ** 2 / 0.5 - axis[:, None] ** 2 / 0.5).clamp_min(0)
@@ -26,7 +25,7 @@ def body(n: int = 48) -> "torch.Tensor":
     return torch.where(inside > 0, torch.stack([2 - bulge, 2 + bulge]), torch.zeros(()))[None]
 
 
-def raw_of(depth: "torch.Tensor", logit: float = 20.0) -> "torch.Tensor":
+def raw_of(depth: torch.Tensor, logit: float = 20.0) -> torch.Tensor:
     person = depth[:, :1] > 0
     front = torch.where(person, depth[:, :1], torch.tensor(METHOD.front_background))
     return torch.cat([front, depth[:, 1:], torch.where(person, logit, -logit)], 1)
@@ -84,7 +83,7 @@ def test_beyond_the_range_of_relu6_is_right() -> None:
 def test_angles_are_those_of_the_surface(factor: int) -> None:
     """Planes at known slopes: canvas pixels of depth per canvas pixel, encoded at the resolution, compared as angles."""
 
-    def plane(degrees: float) -> "torch.Tensor":
+    def plane(degrees: float) -> torch.Tensor:
         per_pixel = math.tan(math.radians(degrees)) * factor / METHOD.depth_unit_px
         row = 2 + per_pixel * torch.arange(16)
         return normal_from_depth(row.expand(1, 1, 16, 16))[..., 2:-2, 2:-2].repeat(1, 2, 1, 1)
@@ -120,4 +119,4 @@ def test_depth_figures() -> None:
     person = depth[0] > 0
     found = depth_figures(depth + 0.2 * person, person, depth)
     assert found["offset"] == pytest.approx(0.2 * CM_PER_NU, rel=1e-3) and found["depth_front"] == pytest.approx(0, abs=1e-3)
-    assert found["iou"] == 1 and CM_PER_NU == pytest.approx(512 * 170 / 1568)
+    assert found["iou"] == 1 and pytest.approx(512 * 170 / 1568) == CM_PER_NU

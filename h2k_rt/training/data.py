@@ -6,6 +6,10 @@ training: neither the number of worker processes nor an interruption changes any
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,11 +157,18 @@ def example_loader(examples: Examples, sampler: DrawSampler, collate: Collate, w
 
 
 def _quiet_worker(worker: int) -> None:
-    """One thread for each worker: the processes are the parallelism. Ctrl-C is for the main process."""
-    import signal
-
+    """One thread for each worker: the processes are the parallelism. Ctrl-C is for the main process, whose end is theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this worker when the training was killed: its parent by the operating system is the fork server, which lives on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def sample_names(source: Source, indices: Sequence[int]) -> str:
