@@ -304,14 +304,16 @@ class Dresser:
 def _wrinkled(surfaces: Sequence[Surface], rng: np.random.Generator) -> list[Surface]:
     """Broad folds, a decimetre apart, as shape: outward only, and the same for all layers, so that none cuts through another."""
     seed, height = int(rng.integers(1 << 31)), float(np.exp(rng.uniform(np.log(0.7), np.log(2.6))))
+    wave = fold_height(np.concatenate([surface.rest for surface in surfaces]) * np.float32(_BROAD), seed)
+    share = 0.5 + 0.5 * np.clip(wave, -1, 1)
+    ends = np.cumsum([len(surface.rest) for surface in surfaces])
     folded = []
-    for surface in surfaces:
+    for surface, own in zip(surfaces, np.split(share, ends[:-1]), strict=True):
         normals = np.empty_like(surface.vertices)
         vertex_normals(surface.vertices, surface.faces, normals)
-        wave = fold_height(surface.rest * np.float32(_BROAD), seed)
         # Fine and broad wrinkles are high at the same places.
-        rise = (height * surface.fold * (0.5 + 0.5 * np.clip(wave, -1, 1)))[:, None]
-        folded.append(replace(surface, vertices=surface.vertices + rise * normals))
+        rise = np.float32(height) * surface.fold * own
+        folded.append(replace(surface, vertices=surface.vertices + rise[:, None] * normals))
     return folded
 
 

@@ -129,18 +129,15 @@ def coloured_hair(path: Path, colour: Colour, pictures: Pictures, size: int) -> 
     # Dark hair keeps its shine: lights rise a little above the colour's own share.
     level = np.arange(256)[:, None] / 128
     table = np.clip(255 * (colour * level + 0.035 * np.maximum(level - 1, 0) ** 2), 0, 255).astype(np.uint8)
-    light = strands[..., 0]
-    return np.stack([cv2.LUT(light, np.ascontiguousarray(table[:, c])) for c in range(3)], axis=-1), np.ascontiguousarray(
-        strands[..., 1]
-    )
+    return np.asarray(cv2.LUT(strands[..., :3], table[None]), np.uint8), np.ascontiguousarray(strands[..., 3])
 
 
 def _strands(path: Path, pictures: Pictures, size: int) -> NDArray[np.uint8]:
-    """(h, w, 2): grey with the middle of the visible strands at 128, and alpha."""
+    """(h, w, 4): three times grey with the middle of the visible strands at 128, and alpha."""
     picture = pictures.read(path, size, alpha=True)
     grey = picture[..., :3].max(axis=2).astype(np.float32)
     seen = grey[picture[..., 3] > 110]
     low, middle, high = np.percentile(seen, (3, 50, 97)) if len(seen) else (0.0, 128.0, 255.0)
     contrast = np.clip(64 / max(high - low, 8.0), 0.25, 2.0)
     light = np.clip(128 + (grey - middle) * contrast, 40, 230)
-    return np.stack([light.astype(np.uint8), picture[..., 3]], axis=-1)
+    return np.dstack([light.astype(np.uint8)] * 3 + [picture[..., 3]])

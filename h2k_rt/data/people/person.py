@@ -104,11 +104,16 @@ class PersonFactory:
         iris = self.pictures.read(self.assets / "eyes" / "materials" / f"{look.iris}_eye.jpg", 512)
         surfaces = [surface(look.iris, "eyes", self._piece("eyes", "low-poly"), iris, None, specular=0.04, gloss=180.0)]
         darker = look.hair_colour * rng.uniform(0.6, 0.95)
-        brows = coloured_hair(self.assets / "eyebrows" / look.brows / f"{look.brows}.png", darker, self.pictures, 512)
+        brows = coloured_hair(
+            self.assets / "eyebrows" / look.brows / f"{look.brows}.png", darker, self.pictures, self._hair_pixels // 2
+        )
         surfaces.append(replace(surface(look.brows, "eyebrows", self._piece("eyebrows", look.brows), *brows), decal=True))
         if look.lashes is not None:
             lashes = coloured_hair(
-                self.assets / "eyelashes" / look.lashes / f"{look.lashes}.png", np.full(3, 0.06), self.pictures, 512
+                self.assets / "eyelashes" / look.lashes / f"{look.lashes}.png",
+                np.full(3, 0.06),
+                self.pictures,
+                self._hair_pixels // 2,
             )
             surfaces.append(replace(surface(look.lashes, "eyelashes", self._piece("eyelashes", look.lashes), *lashes), decal=True))
         if look.hair is not None:

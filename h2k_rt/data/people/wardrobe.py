@@ -45,7 +45,7 @@ SKINS = (
 HOLDOUT: Mapping[str, frozenset[str]] = {
     "suit": frozenset({"female_elegantsuit01", "male_casualsuit05"}),
     "shoes": frozenset({"shoes02", "shoes05"}),
-    "hair": frozenset({"bob02", "short03"}),
+    "hair": frozenset({"bob02", "short02"}),
     "skin": frozenset(
         {
             "old_darkskinned_female_diffuse", "young_lightskinned_female_diffuse3",
