@@ -111,9 +111,13 @@ def curl_fingers(puppet: Puppet, side: str, rng: np.random.Generator, curl: floa
             axis = unit(cross(_along(puppet, f"finger{finger}-{joint}.{side}"), hand.palm))
             bend = turn(axis, most * float(amount) + float(rng.normal(0, 2)))
             puppet.local[puppet.index[f"finger{finger}-{joint}.{side}"]] = bend @ spread if joint == 1 else bend
+    # MakeHuman's thumb stands off at rest; a relaxed one lies nearer to the index.
+    thumb = _along(puppet, f"finger1-1.{side}")
+    nearer = turn(unit(cross(thumb, hand.fingers)), float(np.clip(rng.normal(14, 6), 0, 28)))
     for joint, most in ((1, 15.0), (2, 25.0), (3, 45.0)):
         axis = unit(cross(_along(puppet, f"finger1-{joint}.{side}"), hand.palm - 0.6 * hand.fingers))
-        puppet.local[puppet.index[f"finger1-{joint}.{side}"]] = turn(axis, most * float(np.clip(curl + rng.normal(0, 0.1), 0, 1)))
+        bend = turn(axis, most * float(np.clip(curl + rng.normal(0, 0.1), 0, 1)))
+        puppet.local[puppet.index[f"finger1-{joint}.{side}"]] = bend @ nearer if joint == 1 else bend
     puppet.update()
 
 

@@ -296,4 +296,4 @@ def _pick(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
 
 def curl_of(rng: np.random.Generator, name: str) -> float:
     """How far the fingers are bent in a gesture; relaxed where it does not say."""
-    return float(abs(rng.normal(_CURLS.get(name, 0.28), 0.03 if name in _CURLS else 0.1)))
+    return float(abs(rng.normal(_CURLS.get(name, 0.21), 0.03 if name in _CURLS else 0.1)))
