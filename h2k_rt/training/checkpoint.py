@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from h2k_rt.errors import CheckpointError
@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path, networks: Networks, position: Position) -> Pat
     path = folder / FOLDER / f"{position.step:08d}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
-        save_file(_plain(tensors), temporary, {"position": json.dumps(asdict(position))})
+        temporary.write_bytes(save(_plain(tensors), {"position": json.dumps(asdict(position))}))
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -130,7 +130,7 @@ def save_result(path: Path, networks: Networks, trained: tuple[str, ...], about:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
-        save_file(_plain(networks.averaged.state_dict()), temporary, metadata)
+        temporary.write_bytes(save(_plain(networks.averaged.state_dict()), metadata))
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -112,6 +112,8 @@ class PartsConfig:
     """Samples of 2048 x 2048 in a batch of one process; all crops of a batch come from them."""
     crops: tuple[int, ...] = (2, 1, 3, 3, 2)
     """Crops of a sample for face, upper body, arms, legs, feet. Fewer than the group's parts: drawn; more: with other joints."""
+    window: float = 1.0
+    """Share of a crop's sides that is trained on, around the person: crops are mostly background."""
     joint_jitter: float = 6.0
     """Standard deviation in canvas pixels of the joints' displacement."""
     flip: float = 0.5
@@ -291,6 +293,7 @@ def _check(config: TrainingConfig, where: str) -> None:
     need(not config.parity or config.objective == "published", 'parity needs objective = "published"')
     need(len(config.parts.crops) == len(PART_GROUPS), f"parts.crops must be a list of {len(PART_GROUPS)}")
     need(all(n >= 0 for n in config.parts.crops) and any(config.parts.crops), "parts.crops must not be negative, nor all 0")
+    need(0 < config.parts.window <= 1, "parts.window must be above 0 and at most 1")
     sides = (*config.low.window, *config.trunk.crop)
     need(all(0 < n <= 256 and n % 16 == 0 for n in config.low.window), "low.window must be multiples of 16 up to 256")
     need(all(n > 0 for n in sides), "windows and crops must be positive")

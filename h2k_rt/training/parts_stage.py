@@ -20,7 +20,7 @@ from h2k_rt.training.augment import Box, network_picture, person_box
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
 from h2k_rt.training.figures import normal_figures
-from h2k_rt.training.low_stage import both_normals, mirrored, reduced_picture
+from h2k_rt.training.low_stage import both_normals, mirrored, person_window, reduced_picture
 from h2k_rt.training.nets import PART_NAMES
 from h2k_rt.training.objective import normal_terms
 from h2k_rt.training.state import Networks
@@ -28,6 +28,8 @@ from h2k_rt.training.update import Update
 
 #: A crop of which less is person is left out.
 LEAST_PERSON = 0.02
+#: A window that holds the person is displaced by up to so many pixels.
+WINDOW_JITTER = 16
 _GROUPS = {group.name: group for group in PART_GROUPS}
 
 
@@ -36,7 +38,8 @@ class PartExamples:
     """Makes the crops of one sample.
 
     ``low``: (3, 256, 256), the low-resolution picture; ``crops``: for each group with K > 0 usable crops ``picture`` (K, 3, h, w),
-    ``target`` (K, 6, h, w) encoded normals of the full-resolution depth, ``to_canvas`` (K, 2, 3).
+    ``target`` (K, 6, h, w) encoded normals of the full-resolution depth, ``to_canvas`` (K, 2, 3), ``corner`` (K, 2) row and
+    column of the crop's window in the whole crop.
     """
 
     config: TrainingConfig
@@ -59,16 +62,29 @@ class PartExamples:
             found = []
             for part, matrix in self._transforms(_GROUPS[name], sample.joints, rng):
                 target = warped(framed, box[:2], matrix, part)
-                if (target[..., 2] > 0).mean() >= LEAST_PERSON:
-                    found.append((warped(whole, (0, 0), matrix, part), target, matrix))
+                person = target[..., 2] > 0
+                if person.mean() >= LEAST_PERSON:
+                    rows, columns = self._window(person, rng)
+                    picture_crop = warped(whole, (0, 0), matrix, part)
+                    found.append((picture_crop[rows, columns], target[rows, columns], matrix, (rows.start, columns.start)))
             if found:
-                pictures, targets, matrices = zip(*found, strict=True)
+                pictures, targets, matrices, corners = zip(*found, strict=True)
                 crops[name] = {
                     "picture": stacked(pictures),
                     "target": stacked(targets),
                     "to_canvas": torch.from_numpy(np.stack(matrices)),
+                    "corner": torch.tensor(corners),
                 }
         return {"low": torch.from_numpy(reduced_picture(picture)), "crops": crops}
+
+    def _window(self, person: NDArray[np.bool_], rng: np.random.Generator) -> tuple[slice, slice]:
+        """The window of a crop that is trained on, around the person or somewhere on it; sides are multiples of 16."""
+        height, width = person.shape
+        share = self.config.parts.window if self.augmented else 1.0
+        if share == 1:
+            return slice(0, height), slice(0, width)
+        sides = (max(16, round(height * share / 16) * 16), max(16, round(width * share / 16) * 16))
+        return person_window(person, sides, WINDOW_JITTER, rng)
 
     def _transforms(
         self, group: PartGroup, joints: NDArray[np.float64], rng: np.random.Generator
@@ -126,24 +142,24 @@ def collate_parts(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"low": low, "crops": crops, "sample": torch.tensor([example["sample"] for example in examples])}
 
 
-def warp_prior(canvases: Sequence[Tensor], to_canvas: Tensor, of: Tensor, group: PartGroup) -> Tensor:
+def warp_prior(canvases: Sequence[Tensor], crops: Mapping[str, Tensor], group: PartGroup) -> Tensor:
     """Crops (K, 3, h, w) of the low-resolution front normals: the second half of a part network's input.
 
     Args:
         canvases: for each sample of the batch (1, 3, N, N), see :func:`upsampled`.
-        of: (K,) which of them each crop is of; to_canvas: (K, 2, 3).
+        crops: a group's part of a batch.
     """
     size = METHOD.size
-    device = to_canvas.device
-    x = (2 * (torch.arange(group.width, device=device) + size // 2 - group.width // 2) + 1) / size - 1
-    y = (2 * (torch.arange(group.height, device=device) + size // 2 - group.height // 2) + 1) / size - 1
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    grid = torch.einsum("kij,hwj->khwi", to_canvas, torch.stack([x, y, torch.ones_like(x)], -1))
-    crops = [
-        F.grid_sample(canvases[place], grid[k : k + 1], mode="bilinear", padding_mode="zeros", align_corners=False)
-        for k, place in enumerate(of.tolist())
-    ]
-    return torch.cat(crops)
+    height, width = crops["picture"].shape[2:]
+    top, left = size // 2 - group.height // 2, size // 2 - group.width // 2
+    out = []
+    for place, matrix, (row, column) in zip(crops["of"].tolist(), crops["to_canvas"], crops["corner"].tolist(), strict=True):
+        y = (2 * (torch.arange(height, device=matrix.device) + top + row) + 1) / size - 1
+        x = (2 * (torch.arange(width, device=matrix.device) + left + column) + 1) / size - 1
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        grid = torch.stack([x, y, torch.ones_like(x)], -1) @ matrix.T
+        out.append(F.grid_sample(canvases[place], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False))
+    return torch.cat(out)
 
 
 def upsampled(low_normals: Tensor) -> list[Tensor]:
@@ -202,6 +218,6 @@ class PartsStage:
         for name in self.networks:
             if name in batch["crops"]:
                 crops = batch["crops"][name]
-                prior = warp_prior(canvases, crops["to_canvas"], crops["of"], _GROUPS[name])
+                prior = warp_prior(canvases, crops, _GROUPS[name])
                 inputs = torch.cat([crops["picture"], prior], 1)
                 yield name, inputs, crops["target"], batch["sample"].cpu()[crops["of"].cpu()].tolist()

@@ -91,6 +91,7 @@ class Phase1Examples:
                 "picture": stacked([warped(whole, (0, 0), matrix, group) for matrix in parts]),
                 "target": stacked([warped(framed, box[:2], matrix, group) for matrix in parts]),
                 "to_canvas": torch.from_numpy(np.stack(parts)),
+                "corner": torch.zeros(len(parts), 2, dtype=torch.int64),
             }
         low = torch.from_numpy(low_picture(picture, METHOD.low_size)[0])
         return {"low": low, "crops": crops, "depth": torch.from_numpy(reduced_depth(sample.depth))}
@@ -127,7 +128,7 @@ class PublishedPhase1:
         for group in PART_GROUPS:
             crops = batch["crops"][group.name]
             with torch.no_grad():
-                prior = warp_prior(canvases, crops["to_canvas"], crops["of"], group)
+                prior = warp_prior(canvases, crops, group)
             normals[group.name] = networks.raw[group.name](torch.cat([crops["picture"], prior], 1)).relu()
             targets[group.name] = crops["target"]
         raw = networks.raw["low_depth"](batch["low"], normals["low"])
