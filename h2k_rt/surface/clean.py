@@ -107,7 +107,7 @@ def clean_depth(
     if front.ndim != 2 or front.shape != back.shape or (person is not None and person.shape != front.shape):
         raise ValueError(f"depth maps and mask differ in shape: {front.shape}, {back.shape}, {getattr(person, 'shape', None)}")
     ratio = front.shape[0] / method.size  # lengths shrink with the canvas
-    raw = published_mask(front, back) & (front > _nearest_nu(method)) & np.isfinite(front) & np.isfinite(back)
+    raw = published_mask(front, back) & (front > nearest_nu(method)) & np.isfinite(front) & np.isfinite(back)
     sure = None
     if person is not None:
         alpha = (person if person.dtype == np.bool_ else person >= 128).astype(bool)
@@ -180,7 +180,7 @@ def _mend_rim(
     round_rim(near, far, distance, options.rim_radius_px * ratio, method.depth_unit_px * ratio)
 
 
-def _nearest_nu(method: Method) -> float:
+def nearest_nu(method: Method) -> float:
     """Depth (nu) of a point at the distance at which lifted points are dropped (SPEC 7)."""
     return max(((method.min_point_z - 1) * method.focal_px + method.size / 2) / method.depth_unit_px, 0.0) + 1e-3
 
