@@ -78,14 +78,14 @@ class RunConfig:
     """Processes that read and augment samples; 0: done between the steps. Results do not depend on it."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints."""
-    evaluate_steps: int = 1000
-    """Steps between evaluations on --holdout."""
+    evaluate_minutes: float = 20.0
+    """Minutes between evaluations on --holdout; there is one at the end too."""
     evaluate_samples: int = 32
     """Samples of --holdout that are read for one."""
-    picture_steps: int = 500
-    """Steps between TensorBoard pictures."""
-    log_steps: int = 20
-    """Steps between TensorBoard scalars, and between lines of progress where there is no terminal."""
+    picture_minutes: float = 10.0
+    """Minutes between TensorBoard pictures."""
+    log_seconds: float = 30.0
+    """Seconds between TensorBoard scalars, and between lines of progress where there is no terminal."""
     frozen_statistics: bool = False
     """Train with the batch norms' running statistics instead of each batch's."""
 
@@ -308,9 +308,6 @@ def _check(config: TrainingConfig, where: str) -> None:
         "parts.batch": config.parts.batch,
         "trunk.batch": config.trunk.batch,
         "trunk.crops": config.trunk.crops,
-        "run.log_steps": config.run.log_steps,
-        "run.picture_steps": config.run.picture_steps,
-        "run.evaluate_steps": config.run.evaluate_steps,
     }
     for name, number in positive.items():
         need(number > 0, f"{name} must be above 0")

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -152,6 +153,7 @@ def example_loader(examples: Examples, sampler: DrawSampler, collate: Collate, w
         multiprocessing_context="forkserver" if workers else None,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_quiet_worker,
+        pin_memory=torch.cuda.is_available(),
     )
     return iter(loader)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,21 @@ class Limit:
         if self.seconds is not None:
             shares.append(seconds / self.seconds if self.seconds else 1.0)
         return min(1.0, max(shares))
+
+
+class Interval:
+    """Something that is done every so many seconds, counted from when it is made."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time again; the next time is counted from now."""
+        now = time.monotonic()
+        if now - self._last <= self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from h2k_rt.training.config import RunConfig
-from h2k_rt.training.job import Limit
-from h2k_rt.training.update import Update
+from h2k_rt.training.job import Interval, Limit
 
 #: Share of the newest step in the averages that are shown.
 _SMOOTHING = 0.02
@@ -30,10 +29,11 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, config: RunConfig, limit: Limit, active: bool = True) -> None:
-        self._folder, self._config, self._limit, self._active = folder, config, limit, active
+        self._folder, self._limit, self._active = folder, limit, active
         self._averages: dict[str, tuple[float, float]] = {}
         self._samples, self._since = 0, time.monotonic()
         self._writer: Any = None
+        self._told, self._drawn = Interval(config.log_seconds), Interval(60 * config.picture_minutes)
         self._bar: Any = None
         self._task: Any = None
 
@@ -58,22 +58,20 @@ class Monitor:
         if self._bar is not None:
             self._bar.stop()
 
-    @property
-    def draws(self) -> bool:
-        """Whether pictures are kept."""
-        return self._writer is not None
+    def wants_pictures(self) -> bool:
+        """Whether it is time to draw again."""
+        return self._writer is not None and self._drawn.due()
 
     def count(self, samples: int) -> None:
         """Samples that a step has used."""
         self._samples += samples
 
-    def losses(self, update: Update) -> None:
-        """Loss terms of an update, before they are averaged for display."""
+    def losses(self, networks: Sequence[str], terms: Mapping[str, float]) -> None:
+        """Loss terms of some networks, to be averaged for display."""
         if not self._active:
             return
-        label = update.networks[0] if len(update.networks) == 1 else "all"
-        values = {f"{label}/{name}": float(term.detach()) for name, term in update.terms.items()}
-        values[f"{label}/loss"] = sum(values.values())
+        label = networks[0] if len(networks) == 1 else "all"
+        values = {f"{label}/{name}": value for name, value in terms.items()} | {f"{label}/loss": sum(terms.values())}
         for name, value in values.items():
             total, weight = self._averages.get(name, (0.0, 0.0))
             self._averages[name] = (total + _SMOOTHING * (value - total), weight + _SMOOTHING * (1 - weight))
@@ -85,7 +83,7 @@ class Monitor:
         progress = self._limit.progress(step, seconds)
         if self._bar is not None:
             self._bar.update(self._task, completed=progress)
-        if step % self._config.log_steps:
+        if not self._told.due():
             return
         now = time.monotonic()
         speed = self._samples / max(now - self._since, 1e-9)

@@ -17,7 +17,7 @@ from h2k_rt.training.data import DrawSampler, Examples, FolderSource, Source, ex
 from h2k_rt.training.distributed import World, join
 from h2k_rt.training.figures import averaged
 from h2k_rt.training.initial import calibrate, fresh_networks, load_initial, needs_calibration, trained_networks
-from h2k_rt.training.job import Job
+from h2k_rt.training.job import Interval, Job
 from h2k_rt.training.monitor import Monitor
 from h2k_rt.training.nets import network
 from h2k_rt.training.rates import rate_at
@@ -63,29 +63,28 @@ class Trainer:
         run, job = self.job.config.run, self.job
         first = self.step * job.config.optimizer.accumulate
         loaders = [self._loader(stage, stage.maker, stage.source, first, run.workers) for stage in self.stages]
-        saved = started = time.monotonic()
-        before = self.seconds
+        saved, evaluated = Interval(60 * run.checkpoint_minutes), Interval(60 * run.evaluate_minutes)
+        started, before = time.monotonic(), self.seconds
         with self.monitor:
             while self.stages and job.limit.progress(self.step, self.seconds) < 1:
+                draw = self.monitor.wants_pictures()
                 rates: dict[str, float] = {}
                 for stage, loader in zip(self.stages, loaders, strict=True):
-                    rates |= self._step(stage, loader)
+                    rates |= self._step(stage, loader, draw)
                 self.step += 1
-                now = time.monotonic()
-                self.seconds = self.world.agree(before + now - started)
+                self.seconds = self.world.agree(before + time.monotonic() - started)
                 self.monitor.step(self.step, self.seconds, rates)
-                if self.step % run.evaluate_steps == 0:
+                if evaluated.due():
                     self._evaluate()
-                if now - saved > 60 * run.checkpoint_minutes:
+                if saved.due():
                     self._save()
-                    saved = time.monotonic()
-            if self.stages and self.step % run.evaluate_steps:
+            if self.stages:
                 self._evaluate()
         return self._save()
 
-    def _step(self, stage: Stage, loader: Iterator[Any]) -> dict[str, float]:
-        """One step of a stage's networks; returns their learning rates."""
-        config, run = self.job.config.optimizer, self.job.config.run
+    def _step(self, stage: Stage, loader: Iterator[Any], draw: bool) -> dict[str, float]:
+        """One step of a stage's networks, and a picture of its last batch; returns the learning rates."""
+        config = self.job.config.optimizer
         touched: set[str] = set()
         for _ in range(config.accumulate):
             batch = to_device(next(loader), self.world.device)
@@ -104,22 +103,22 @@ class Trainer:
                 if not math.isfinite(norm):
                     raise TrainingError(f"step {self.step + 1}: {_not_finite(name, norm)}")
         self.monitor.count(stage.batch * config.accumulate * self.world.size)
-        if self.world.leads and self.step % run.picture_steps == 0 and self.monitor.draws:
+        if draw:
             self.monitor.picture(stage.name, stage.pictures(batch, self.networks), self.step)
         return rates
 
     def _backward(self, update: Update, source: Source, share: float) -> None:
-        loss = update.loss
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            wrong = [name for name, term in update.terms.items() if not math.isfinite(float(term.detach()))]
+        # All terms in one message from the device.
+        values = dict(zip(update.terms, torch.stack([t.detach() for t in update.terms.values()]).tolist(), strict=True))
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
             raise TrainingError(
-                f"step {self.step + 1}: the loss of {', '.join(update.networks)} is {value} ({', '.join(wrong)}) "
+                f"step {self.step + 1}: the loss of {', '.join(update.networks)} is not a number ({', '.join(wrong)}) "
                 f"with samples {sample_names(source, update.samples)}; the last checkpoint is sound: look at these samples, "
                 "or lower optimizer.peak"
             )
-        (loss * share).backward()
-        self.monitor.losses(update)
+        (update.loss * share).backward()
+        self.monitor.losses(update.networks, values)
 
     def _loader(self, stage: Stage, maker: Any, source: Source, first: int, workers: int, batch: int = 0) -> Iterator[Any]:
         run = self.job.config.run
