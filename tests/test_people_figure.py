@@ -14,6 +14,7 @@ pytest.importorskip("anny", reason="needs the extra people")
 pytest.importorskip("scipy")
 
 from h2k_rt.data.people import wardrobe
+from h2k_rt.data.people.accessories import Headwear, backpack, glasses
 from h2k_rt.data.people.assets import ENVIRONMENT, QuadMesh, find_assets, read_mhclo, read_obj
 from h2k_rt.data.people.body import SKIN_VERTICES, body_model
 from h2k_rt.data.people.cut import cut
@@ -21,6 +22,7 @@ from h2k_rt.data.people.fabrics import FABRICS, Fabric, paint, sample_fabric
 from h2k_rt.data.people.figure import Figure
 from h2k_rt.data.people.garments import Piece
 from h2k_rt.data.people.person import PersonFactory
+from h2k_rt.data.people.procedural import Tailor
 from h2k_rt.data.people.subdivide import refine, triangles
 
 ASSETS = shared_dir() / "assets" / "makehuman"
@@ -195,6 +197,10 @@ def test_splits_share_nothing_that_is_reserved() -> None:
     assert fabrics["train"] & fabrics["holdout"] == wardrobe.SHARED_FABRICS
 
 
+#: Strips and tubes with open ends, whose volume says nothing.
+_OPEN = {"socks", "belt", "across", "backpack", "snood", "scarf"}
+
+
 # --- figures --------------------------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +258,7 @@ def test_faces_look_outward(figures: list[Figure]) -> None:
     """Clothes and skin enclose a positive volume: their faces run counter-clockwise seen from outside."""
     for figure in figures:
         for surface in figure.surfaces:
-            if surface.alpha is not None or "sock" in surface.name:
+            if surface.alpha is not None or surface.name.split()[-1] in _OPEN:
                 continue
             corners = surface.vertices[surface.faces].astype(np.float64)
             corners -= corners.reshape(-1, 3).mean(0)
@@ -320,3 +326,34 @@ def test_hidden_skin_is_covered(factory: PersonFactory) -> None:
         skin = factory.sample(np.random.default_rng([6, index])).surfaces[0]
         faces = skin.faces[(skin.faces < SKIN_VERTICES).all(axis=1)]
         assert kept[faces].all(axis=1).sum() == whole
+
+
+@needs_assets
+def test_accessories_face_outward_and_lie_on_the_person(factory: PersonFactory) -> None:
+    model = factory.model
+    body = model.sample_shape(np.random.default_rng(2))
+    posed = body.pose({})
+    tailor = Tailor(model, np.zeros(len(model.template_vertices)), 0)
+
+    def volume(vertices: np.ndarray, faces: np.ndarray) -> float:
+        corners = (vertices - vertices.mean(0)).astype(np.float64)[faces]
+        return float(np.einsum("fc,fc->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+
+    frame, frame_rest, faces = glasses(np.random.default_rng(1), body, posed)
+    np.testing.assert_allclose(frame, frame_rest, atol=1e-5)  # the rest pose moves nothing
+    assert volume(frame, faces) > 0
+    eyes = body.heads[[model.bone_index["eye.L"], model.bone_index["eye.R"]]]
+    rims = frame[frame[:, 2] > eyes[:, 2].mean() + 0.015]
+    assert np.abs(rims[:, 1] - eyes[:, 1].mean()).max() < 0.04, "rims beside the eyes"
+    bag, _, faces, uv = backpack(np.random.default_rng(1), tailor.suit, body, posed, 0.02)
+    assert volume(bag, faces) > 0.002 and len(uv) == len(bag)
+    skin = body.rest[:SKIN_VERTICES]
+    middle = skin[np.abs(skin[:, 1] - bag[:, 1].mean()) < 0.05]
+    assert bag[:, 2].max() < np.median(middle[:, 2]), "behind the person"
+    cap = Headwear(model, 0).beanie(body, posed, 0.05, 0.012, 0.0)
+    crown = skin[skin[:, 1].argmax()]
+    assert 0.005 < cap.vertices[:, 1].max() - crown[1] < 0.05
+    assert cap.hidden[np.flatnonzero(skin[:, 1] > crown[1] - 0.03)].all()
+    for kind in ("belt", "snood", "straps", "across"):
+        band = tailor.band(kind, body, posed, tailor.bare)
+        assert len(band.faces) > 50 and np.isfinite(band.vertices).all()

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from h2k_rt.data.people import sewing, styles, wardrobe
+from h2k_rt.data.people.accessories import backpack, bag_light
 from h2k_rt.data.people.assets import Pictures
 from h2k_rt.data.people.body import Body, BodyModel, Posed
+from h2k_rt.data.people.cloth import Sewn, make_surface
 from h2k_rt.data.people.fabrics import FABRICS, Fabric, paint, sample_colour, sample_fabric
 from h2k_rt.data.people.figure import Surface
 from h2k_rt.data.people.folds import fold_height
 from h2k_rt.data.people.garments import bend_closeness
-from h2k_rt.data.people.procedural import Bottom, Inner, Sewn, Skirt, Tailor, Top
+from h2k_rt.data.people.procedural import Bottom, Inner, Skirt, Tailor, Top
 from h2k_rt.data.people.raster import vertex_normals
 from h2k_rt.data.people.shells import BOTTOM_SIZE, TOP_SIZE
 from h2k_rt.data.people.suits import Part, load_shoes, load_suit
@@ -31,6 +33,8 @@ _BENDS = (
     *((f"wrist.{side}", 0.08) for side in _SIDES), *((f"lowerleg01.{side}", 0.13) for side in _SIDES),
     *((f"upperleg01.{side}", 0.15) for side in _SIDES), *((f"foot.{side}", 0.12) for side in _SIDES), ("spine04", 0.12),
 )  # fmt: skip
+#: Things worn on top of everything, with their share of people.
+_EXTRAS = {"belt": 0.06, "snood": 0.03, "across": 0.04, "backpack": 0.06}
 #: Broad folds are so much wider than the renderer's widest, which are 58 mm apart.
 _BROAD = 0.45
 _SKIRT_SIZE = 1.2  # metres around, about, for the scale of patterns
@@ -78,7 +82,7 @@ class Dresser:
     def dress(self, rng: np.random.Generator, body: Body, posed: Posed) -> Clothes:
         """A random outfit for a posed body."""
         wearer = _Wearer(rng, body, posed, float(body.about.get("gender", 0.5)) > 0.5)
-        clothes = Clothes([], np.zeros(len(body.rest), np.bool_), self.tailor.bare, about={"garments": {}})
+        clothes = Clothes([], np.zeros(len(body.rest), np.bool_), self.tailor.bare, about={"garments": {}, "accessories": []})
         draw = rng.random()
         if wearer.female:
             draw = draw if draw > 0.3 else draw * 0.75 / 0.3  # fewer outfits of MakeHuman for women than for men
@@ -90,6 +94,7 @@ class Dresser:
             self._wear_dress(clothes, wearer)
         else:
             self._wear_procedural(clothes, wearer)
+        self._wear_extras(clothes, wearer)
         clothes.surfaces = _wrinkled(clothes.surfaces, rng)
         if rng.random() < 0.96:
             self._wear_shoes(clothes, wearer)
@@ -229,16 +234,39 @@ class Dresser:
             if texture is None or fabric is not None:
                 fabric = fabric or sample_fabric(rng, ("plain",))
                 texture = part.painted(fabric, self._pictures, self._pixels // 2)
-            smooth = np.zeros(len(worn.rest), np.float32)
-            mesh = (part.piece.faces, part.piece.uv, part.piece.uv_faces)
-            finish = {"specular": 0.05, "gloss": 30.0} if role == "shoes" else {}
-            clothes.surfaces.append(_surface(part.piece.name, worn.vertices, worn.rest, mesh, texture, smooth, 0, **finish))
+            specular, gloss = (0.05, 30.0) if role == "shoes" else (0.01, 10.0)
+            clothes.surfaces.append(
+                make_surface(part.piece.name, worn.vertices, worn.rest, part.piece.mesh, texture, specular=specular, gloss=gloss)
+            )
             clothes.hidden |= part.piece.hidden
         clothes.about["shoes"] = name
 
     def _sock_fabric(self, rng: np.random.Generator) -> Fabric:
         colour = np.full(3, float(rng.choice((0.06, 0.2, 0.5, 0.9)))) if rng.random() < 0.8 else sample_colour(rng)
         return sample_fabric(rng, ("plain",), colour=colour)
+
+    def _wear_extras(self, clothes: Clothes, wearer: _Wearer) -> None:
+        """Now and then a belt, a snood, or a bag with its straps."""
+        rng, extras = wearer.rng, clothes.about["accessories"]
+        for kind, share in _EXTRAS.items():
+            if rng.random() >= share:
+                continue
+            extras.append(kind)
+            fabric = sample_fabric(rng, ("knit", "plain") if kind == "snood" else ("plain",))
+            if kind == "backpack":
+                self._put_on_backpack(clothes, wearer, fabric)
+            sewn = self.tailor.band({"backpack": "straps"}.get(kind, kind), wearer.body, wearer.posed, clothes.under)
+            size = self._pixels // 2
+            texture = paint(np.full((size, size), sewing.MIDDLE, np.uint8), sewing.MIDDLE, fabric.tile(TOP_SIZE[0] / size))
+            self._put_on_sewn(clothes, wearer, kind, sewn, texture, None)
+
+    def _put_on_backpack(self, clothes: Clothes, wearer: _Wearer, fabric: Fabric) -> None:
+        rng, suit = wearer.rng, self.tailor.suit
+        back = clothes.under[(suit.height > 0) & (suit.arm_share < 0.1)]
+        vertices, rest, faces, uv = backpack(rng, suit, wearer.body, wearer.posed, max(0.0, float(back.max())) + 0.01)
+        size = self._pixels // 3
+        texture = paint(bag_light(rng, size, sewing.MIDDLE), sewing.MIDDLE, fabric.tile(0.7 / size))
+        clothes.surfaces.append(make_surface("bag", vertices, rest, (faces, uv, faces), texture, fold=0.001, seed=1))
 
     def _put_on_part(self, clothes: Clothes, wearer: _Wearer, suit: str, part: Part) -> None:
         rng, piece = wearer.rng, part.piece
@@ -251,30 +279,27 @@ class Dresser:
             calm = 0.15 if part.role in ("top", "shirt") else 0.8
             fabric = sample_fabric(rng, ("denim",) if denim else self._kinds, calm)
             texture, kind = part.painted(fabric, self._pictures, self._pixels), fabric.kind
-        mesh = (piece.faces, piece.uv, piece.uv_faces)
-        amplitude, specular = self._folds(rng, piece.carry(self._bends)), rng.uniform(0, 0.03)
-        seed = int(rng.integers(1 << 31))
-        clothes.surfaces.append(_surface(piece.name, worn.vertices, worn.rest, mesh, texture, amplitude, seed, specular=specular))
+        finish = self._finish(rng, piece.carry(self._bends))
+        clothes.surfaces.append(make_surface(piece.name, worn.vertices, worn.rest, piece.mesh, texture, **finish))
         clothes.hidden |= piece.hidden
         clothes.under = np.maximum(clothes.under, self._thickness(suit, part.role))
         clothes.inner.append(Inner(piece, worn.vertices))
         clothes.about["garments"][piece.name] = kind
 
     def _put_on_sewn(
-        self, clothes: Clothes, wearer: _Wearer, name: str, sewn: Sewn, texture: NDArray[np.uint8], fabric: Fabric
+        self, clothes: Clothes, wearer: _Wearer, name: str, sewn: Sewn, texture: NDArray[np.uint8], fabric: Fabric | None
     ) -> None:
-        rng = wearer.rng
-        mesh = (sewn.faces, sewn.uv, sewn.uv_faces)
-        amplitude, specular = self._folds(rng, sewn.bend), rng.uniform(0, 0.03)
-        seed = int(rng.integers(1 << 31))
-        clothes.surfaces.append(_surface(name, sewn.vertices, sewn.rest, mesh, texture, amplitude, seed, specular=specular))
+        finish = self._finish(wearer.rng, sewn.bend)
+        clothes.surfaces.append(make_surface(name, sewn.vertices, sewn.rest, sewn.mesh, texture, **finish))
         clothes.hidden |= sewn.hidden
         clothes.under = np.maximum(clothes.under, sewn.thickness)
-        clothes.about["garments"][name] = fabric.kind
+        if fabric is not None:
+            clothes.about["garments"][name] = fabric.kind
 
-    def _folds(self, rng: np.random.Generator, bend: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Amplitude of wrinkles: 1 to 7 mm, highest where cloth bends; stiff cloth has less."""
-        return (rng.uniform(0.55, 1.2) * (0.0028 + 0.0037 * bend)).astype(np.float32)
+    def _finish(self, rng: np.random.Generator, bend: NDArray[np.float32]) -> dict[str, Any]:
+        """Wrinkles and shine of a cloth: 2 to 8 mm high, highest where it bends; stiff cloth has less."""
+        fold = (rng.uniform(0.55, 1.2) * (0.0028 + 0.0037 * bend)).astype(np.float32)
+        return {"fold": fold, "seed": int(rng.integers(1 << 31)), "specular": rng.uniform(0, 0.03)}
 
     # --- choice and loading ------------------------------------------------------------------------------------------------------
 
@@ -315,32 +340,3 @@ def _wrinkled(surfaces: Sequence[Surface], rng: np.random.Generator) -> list[Sur
         rise = np.float32(height) * surface.fold * own
         folded.append(replace(surface, vertices=surface.vertices + rise[:, None] * normals))
     return folded
-
-
-def _surface(
-    name: str,
-    vertices: NDArray[np.float32],
-    rest: NDArray[np.float32],
-    mesh: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]],
-    texture: NDArray[np.uint8],
-    fold: NDArray[np.float32],
-    seed: int,
-    specular: float = 0.02,
-    gloss: float = 15.0,
-) -> Surface:
-    faces, uv, uv_faces = mesh
-    return Surface(
-        name=name,
-        vertices=vertices,
-        faces=faces,
-        uv=uv,
-        uv_faces=uv_faces,
-        texture=texture,
-        tint=np.ones(3, np.float32),
-        alpha=None,
-        rest=rest,
-        fold=fold,
-        fold_seed=seed,
-        specular=float(specular),
-        gloss=gloss,
-    )

