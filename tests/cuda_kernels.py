@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,11 @@ from numpy.typing import NDArray
 
 from h2k_rt.constants import METHOD, Method
 
+#: Kernels with a test file ``test_cuda_<stem>.py`` that runs them on the CPU.
+STEMS = ("photo_prep", "warp_parts", "fuse_parts", "mask_component", "depth_to_mesh", "depth_to_points")
 
-def host_module(stem: str, folder: Path) -> HostModule:
+
+def host_module(stem: str | Path, folder: Path) -> HostModule:
     """The kernels of ``<stem>.cu`` compiled for the CPU; skips the test where there is no compiler."""
     try:
         return load(stem, folder=folder)
@@ -42,3 +48,25 @@ def random_transforms(rng: np.random.Generator, parts: int, size: int) -> tuple[
     block = np.linalg.inv(to_canvas[..., :2])
     to_part = np.concatenate([block, -block @ to_canvas[..., 2:]], axis=-1)
     return to_canvas.astype(np.float32), to_part.astype(np.float32)
+
+
+def sanitized_environment(sanitizer: str) -> dict[str, str]:
+    """Environment of a process that runs kernels built with "address" or "thread" sanitizer; skips where there is no such library.
+
+    The sanitizer's library must be there before anything else is loaded: before the interpreter itself.
+    """
+    environment = {**os.environ, "CUDA_HOST_SANITIZER": sanitizer, "CUDA_HOST_WORKERS": "1"}
+    if not sanitizer:
+        return environment
+    name = {"address": "libasan.so", "thread": "libtsan.so"}[sanitizer]
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("the kernels' tests on the CPU need g++")
+    library = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(library).is_absolute():
+        pytest.skip(f"this g++ has no {name}")
+    return environment | {
+        "LD_PRELOAD": library,
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:report_signal_unsafe=0",
+    }

@@ -46,7 +46,7 @@ __device__ __forceinline__ int load_relaxed(const int* p) {
   return std::atomic_ref<int>(*const_cast<int*>(p)).load(std::memory_order_relaxed);
 #else
   int value;
-  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
+  asm volatile("ld.relaxed.gpu.s32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
   return value;
 #endif
 }

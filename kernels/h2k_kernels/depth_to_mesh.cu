@@ -263,12 +263,6 @@ __device__ __forceinline__ bool fits(const long long* counts, int person, long l
 
 // --------------------------------------------------------------------------------------------------------------- vertices
 
-// A picture of colours: `channels` bytes a pixel; its pixel (0, 0) is pixel `shift` away from the maps'.
-struct Colours {
-  const unsigned char *front, *back;
-  int height, width, channels, follows_origin;
-};
-
 struct Vertices {
   float* positions;        // (B, most, 3)
   float* normals;          // (B, most, 3)
@@ -324,9 +318,6 @@ extern "C" __global__ void __launch_bounds__(256)
 
   float distance[2], position[3], normal[2][3];
   unsigned char colour[2][3];
-  const long long colour_at =
-      (long long)person * colours.height * colours.width +
-      (long long)(y + (colours.follows_origin ? shift_y : 0)) * colours.width + own_x + (colours.follows_origin ? shift_x : 0);
   const long long vertices = counts[4 * person + 2], first = person * out.most + place_of_word(scratch, maps, PIXELS, index);
   float* const stage = stages[threadIdx.x / 32];
 #pragma unroll
@@ -341,7 +332,7 @@ extern "C" __global__ void __launch_bounds__(256)
     grid_normal(camera, z, masked_difference(left, z, right, has_left, has_right),
                 masked_difference(above, z, below, has_above, has_below), tan_x, tan_y, side ? -1.f : 1.f, normal[side]);
     lift_to_scan(camera, distance[side], grid_x, grid_y, position);
-    const unsigned char* c = (side ? colours.back : colours.front) + colour_at * colours.channels;
+    const unsigned char* c = colour_at(colours, side, person, y, own_x, shift_y, shift_x);
 #pragma unroll
     for (int i = 0; i < 3; ++i) colour[side][i] = c[i];
     float turned[3] = {normal[side][0], normal[side][1], normal[side][2]};

@@ -44,6 +44,20 @@ __device__ __forceinline__ float masked_difference(float before, float own, floa
   return has_before && has_after ? 0.5f * total : total;
 }
 
+// Colours of the maps' pixels: `channels` bytes each, of a picture like the maps, or of the whole canvas.
+struct Colours {
+  const unsigned char *front, *back;
+  int height, width, channels, of_canvas;
+};
+
+// First byte of the colour of pixel (y, x) of maps that lie at (shift_x, shift_y) on the canvas.
+__device__ __forceinline__ const unsigned char* colour_at(const Colours& colours, bool back, int person, int y, int x, int shift_y,
+                                                          int shift_x) {
+  const long long row = (long long)person * colours.height + y + (colours.of_canvas ? shift_y : 0);
+  const long long pixel = row * colours.width + x + (colours.of_canvas ? shift_x : 0);
+  return (back ? colours.back : colours.front) + pixel * colours.channels;
+}
+
 // Unit vector; (0, 0, 1) where there is none.
 __device__ __forceinline__ void to_unit(float (&v)[3]) {
   const float length = __fsqrt_rn(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);

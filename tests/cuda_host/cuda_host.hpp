@@ -1,26 +1,25 @@
 // Runs CUDA C++ kernels on the CPU, for tests: the unmodified .cu file is compiled as C++ after this header.
 //
-// Two ways to run the threads of a block:
-//   default                  each thread is a fiber of one OS thread, so results do not depend on scheduling;
-//                            blocks are shared out to CUDA_HOST_WORKERS OS threads (default: one per core);
-//   -DCUDA_HOST_OS_THREADS   each thread is an OS thread, blocks run one after the other: slow, but with
-//                            -fsanitize=thread a forgotten barrier is a reported race.
-// Barriers, warp votes and shuffles, atomics and static shared memory work in both. A barrier or a warp operation that not
-// all of its threads reach stops the program with a message.
-// Not covered: dynamic shared memory, textures, __constant__ memory, cooperative groups, tensor cores.
+// The threads of a block are fibers of one OS thread, so results do not depend on scheduling; blocks are shared out to
+// CUDA_HOST_WORKERS OS threads (default: one per core). Barriers, warp votes and shuffles, atomics and static shared memory work. A
+// barrier or a warp operation that not all of its threads reach stops the program with a message.
+//
+// With -fsanitize=thread (and one worker) every CUDA thread is a thread of its own to ThreadSanitizer, ordered with the others of its
+// block by __syncthreads and __syncwarp only: a forgotten one is a reported race, whatever the order in which the fibers ran.
+// With -fsanitize=address an access out of bounds is reported.
+//
+// Not covered: dynamic shared memory, textures, __constant__ memory, cooperative groups, tensor cores, races between blocks.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -36,11 +35,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
-#ifdef CUDA_HOST_OS_THREADS
-#define __shared__ static
-#else
 #define __shared__ static thread_local
-#endif
 
 // ---------------------------------------------------------------------------------------------- types and built-in variables
 
@@ -78,126 +73,73 @@ namespace cuda_host {
   std::abort();
 }
 
+// What ThreadSanitizer is told. Elsewhere nothing.
+#ifdef __SANITIZE_THREAD__
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned);
+void __tsan_destroy_fiber(void*);
+void __tsan_switch_to_fiber(void*, unsigned);
+void __tsan_acquire(void*);
+void __tsan_release(void*);
+void AnnotateIgnoreReadsBegin(const char*, int);
+void AnnotateIgnoreReadsEnd(const char*, int);
+void AnnotateIgnoreWritesBegin(const char*, int);
+void AnnotateIgnoreWritesEnd(const char*, int);
+}
+inline void* current_thread() { return __tsan_get_current_fiber(); }
+inline void* new_thread() { return __tsan_create_fiber(0); }
+inline void delete_thread(void* thread) { __tsan_destroy_fiber(thread); }
+inline void become(void* thread) { __tsan_switch_to_fiber(thread, 1); }  // 1: without ordering the two
+inline void acquire(char* point) { __tsan_acquire(point); }
+inline void release(char* point) { __tsan_release(point); }
+// The emulation's own data is no concern of the race check.
+struct Unwatched {
+  Unwatched() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__); }
+  ~Unwatched() { AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
+};
+#else
+inline void* current_thread() { return nullptr; }
+inline void* new_thread() { return nullptr; }
+inline void delete_thread(void*) {}
+inline void become(void*) {}
+inline void acquire(char*) {}
+inline void release(char*) {}
+struct Unwatched {
+  Unwatched() {}
+};
+#endif
+
+// A point that threads leave only when all have arrived. Two places in turn: a thread can be at the next point already while another
+// has not left this one.
+struct MeetingPoint {
+  char places[2];
+  unsigned count = 0;
+  char* now() { return &places[count % 2]; }
+};
+
 inline unsigned rank_in_block() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
 inline void place(uint3& at, unsigned i, dim3 d) { at = {i % d.x, i / d.x % d.y, i / (d.x * d.y)}; }
 
-// What the lanes of one warp exchange. A round ends when every lane of its mask has arrived.
+// What the lanes of a mask exchanged, kept until each of them has read it.
+struct Round {
+  uint64_t values[32];
+  unsigned votes = 0, unread = 0;
+};
+
 struct Warp {
-  uint64_t offered[32], taken[32];
-  unsigned arrived = 0, offered_votes = 0, taken_votes = 0;
+  MeetingPoint point;
+  uint64_t offered[32];
+  unsigned arrived = 0, votes = 0;
+  Round rounds[32];  // groups of lanes may go on at different speeds
+  int round_of[32];
 };
 
-struct Waiting {
-  enum Kind : char { nothing, barrier, warp, finished };
-};
-
-// The threads of the block that is being run, and what each of them waits for. `Derived` blocks and wakes single threads.
-template <class Derived>
-struct Block {
-  std::vector<Waiting::Kind> waiting;
-  std::vector<Warp> warps;
-  unsigned alive = 0, at_barrier = 0;
-
-  void start(unsigned threads) {
-    waiting.assign(threads, Waiting::nothing);
-    warps.assign((threads + 31) / 32, Warp{});
-    alive = threads;
-    at_barrier = 0;
-  }
-  void open_barrier() {
-    at_barrier = 0;
-    for (unsigned t = 0; t < waiting.size(); ++t)
-      if (waiting[t] == Waiting::barrier) self().wake(t);
-  }
-  void sync() {
-    if (++at_barrier == alive) return open_barrier();
-    self().wait(rank_in_block(), Waiting::barrier);
-  }
-  // A thread that has returned no longer takes part in barriers (as on a GPU).
-  void finish(unsigned t) {
-    waiting[t] = Waiting::finished;
-    if (--alive && at_barrier == alive) open_barrier();
-  }
-  // Every lane of `mask` offers a value and a vote; afterwards all read what was taken.
-  Warp& exchange(unsigned mask, uint64_t value, bool vote) {
-    const unsigned t = rank_in_block(), lane = t % 32, first = t - lane;
-    Warp& w = warps[t / 32];
-    if (!(mask >> lane & 1)) fail("a lane takes part in a warp operation whose mask does not name it");
-    if (w.arrived >> lane & 1) fail("two warp operations of one warp overlap");
-    w.arrived |= 1u << lane;
-    w.offered_votes = (w.offered_votes & ~(1u << lane)) | unsigned(vote) << lane;
-    w.offered[lane] = value;
-    for (unsigned i = 0; i < 32; ++i)
-      if (mask >> i & 1 && (first + i >= waiting.size() || waiting[first + i] == Waiting::finished))
-        fail("the mask of a warp operation names a lane that does not exist or has returned");
-    if ((w.arrived & mask) == mask) {
-      for (unsigned i = 0; i < 32; ++i)
-        if (mask >> i & 1) w.taken[i] = w.offered[i];
-      w.taken_votes = (w.taken_votes & ~mask) | (w.offered_votes & mask);
-      w.arrived &= ~mask;
-      for (unsigned i = 0; i < 32; ++i)
-        if (mask >> i & 1 && i != lane) self().wake(first + i);
-    } else {
-      self().wait(t, Waiting::warp);
-    }
-    return w;
-  }
-  Derived& self() { return static_cast<Derived&>(*this); }
-};
-
-#ifdef CUDA_HOST_OS_THREADS
-
-struct ThreadBlock : Block<ThreadBlock> {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<std::condition_variable>> bell;
-  std::unique_lock<std::mutex>* held(std::unique_lock<std::mutex>* lock = nullptr) {
-    static thread_local std::unique_lock<std::mutex>* mine;
-    return lock ? mine = lock : mine;
-  }
-  void wake(unsigned t) { waiting[t] = Waiting::nothing; bell[t]->notify_one(); }
-  void wait(unsigned t, Waiting::Kind kind) {
-    waiting[t] = kind;
-    bell[t]->wait(*held(), [&] { return waiting[t] == Waiting::nothing; });
-  }
-};
-inline ThreadBlock* current;
-
-inline void sync() {
-  std::unique_lock<std::mutex> lock(current->mutex);
-  current->held(&lock);
-  current->sync();
-}
-inline Warp exchange(unsigned mask, uint64_t value, bool vote) {
-  std::unique_lock<std::mutex> lock(current->mutex);
-  current->held(&lock);
-  return current->exchange(mask, value, vote);
-}
-inline void run(const std::function<void()>& body) {
-  const unsigned threads = blockDim.x * blockDim.y * blockDim.z, blocks = gridDim.x * gridDim.y * gridDim.z;
-  ThreadBlock block;
-  current = &block;
-  for (unsigned t = 0; t < threads; ++t) block.bell.push_back(std::make_unique<std::condition_variable>());
-  for (unsigned b = 0; b < blocks; ++b) {
-    block.start(threads);
-    std::vector<std::thread> pool;
-    for (unsigned t = 0; t < threads; ++t) pool.emplace_back([&, t] {
-      place(blockIdx, b, gridDim);
-      place(threadIdx, t, blockDim);
-      body();
-      std::unique_lock<std::mutex> lock(block.mutex);
-      block.finish(t);
-    });
-    for (auto& thread : pool) thread.join();
-  }
-}
-
-#else
-
-// A place to go on from. After the first time a switch needs no system call, which swapcontext makes at each; AddressSanitizer
-// knows swapcontext only.
+// A place to go on from. After the first time a switch needs no system call, which swapcontext makes at each; the sanitizers know
+// swapcontext only.
 struct Context {
   ucontext_t full;
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   void switch_to(Context& other) { swapcontext(&full, &other.full); }
   void begin(Context& other) { swapcontext(&full, &other.full); }
 #else
@@ -211,45 +153,29 @@ struct Context {
 #endif
 };
 
-// A fiber runs thread after thread until one has to wait; then the next fiber goes on with the threads not yet started. So a
-// kernel that never waits runs as a plain loop, and only as many stacks are used as threads wait at once.
-struct FiberBlock : Block<FiberBlock> {
-  static constexpr size_t stack_bytes = 256 << 10;
-  struct Fiber {
-    Context context;
-    std::unique_ptr<char[]> stack{new char[stack_bytes]};
-  };
-  Context scheduler;
-  std::vector<std::unique_ptr<Fiber>> fibers;
-  std::vector<Fiber*> fiber_of;  // of each thread that has started
-  Fiber* running = nullptr;      // the newest
-  unsigned started = 0;
+struct Waiting {
+  enum Kind : char { nothing, barrier, warp, finished };
+};
+
+// The block that an OS thread runs. A fiber runs CUDA thread after CUDA thread until one has to wait; then the next fiber goes on with
+// the threads not yet started. So a kernel that never waits runs as a plain loop, and only as many stacks are used as threads wait.
+class Block {
+ public:
   const std::function<void()>* body = nullptr;
 
-  void wake(unsigned t) { waiting[t] = Waiting::nothing; }
-  void wait(unsigned t, Waiting::Kind kind) {
-    waiting[t] = kind;
-    fiber_of[t]->context.switch_to(scheduler);
-    place(threadIdx, t, blockDim);
-  }
-  static void entry();
-  void run_fiber(unsigned number) {
-    if (number < fibers.size()) return scheduler.switch_to(fibers[number]->context);
-    fibers.push_back(std::make_unique<Fiber>());
-    running = fibers.back().get();
-    ucontext_t& context = running->context.full;
-    getcontext(&context);
-    context.uc_link = nullptr;
-    context.uc_stack.ss_sp = running->stack.get();
-    context.uc_stack.ss_size = stack_bytes;
-    makecontext(&context, entry, 0);
-    scheduler.begin(running->context);
+  ~Block() {
+    for (void* thread : identities) delete_thread(thread);
   }
   void run(unsigned b, unsigned threads) {
     place(blockIdx, b, gridDim);
-    start(threads);
+    waiting.assign(threads, Waiting::nothing);
+    warps.assign((threads + 31) / 32, Warp{});
     fiber_of.assign(threads, nullptr);
-    started = 0;
+    while (identities.size() < threads) identities.push_back(new_thread());
+    scheduler_identity = current_thread();
+    alive = threads;
+    started = at_barrier = 0;
+    release(&block_start);
     for (unsigned number = 0; started < threads; ++number) run_fiber(number);
     while (alive) {
       bool progress = false;
@@ -261,26 +187,130 @@ struct FiberBlock : Block<FiberBlock> {
       }
       if (!progress) fail("deadlock: the threads of a block wait at different barriers or warp operations");
     }
+    acquire(&block_end);
   }
-};
-inline thread_local FiberBlock* current = nullptr;
 
-inline void FiberBlock::entry() {
-  FiberBlock& block = *current;
-  Fiber* const self = block.running;
+  void sync() {
+    char* const point = barrier.now();
+    release(point);
+    if (++at_barrier == alive) open_barrier();
+    else wait(rank_in_block(), Waiting::barrier);
+    acquire(point);
+  }
+  // Every lane of `mask` offers a value and a vote, and gets what all of them offered. Only `ordered` makes what a lane has written
+  // visible to the others.
+  Round exchange(unsigned mask, uint64_t value, bool vote, bool ordered) {
+    const unsigned t = rank_in_block(), lane = t % 32, first = t - lane, own = 1u << lane;
+    Warp& w = warps[t / 32];
+    char* const point = w.point.now();
+    if (!(mask & own)) fail("a lane takes part in a warp operation whose mask does not name it");
+    for (unsigned i = 0; i < 32; ++i)
+      if (mask >> i & 1 && (first + i >= waiting.size() || waiting[first + i] == Waiting::finished))
+        fail("the mask of a warp operation names a lane that does not exist or has returned");
+    if (ordered) release(point);
+    w.offered[lane] = value;
+    w.votes = vote ? w.votes | own : w.votes & ~own;
+    w.arrived |= own;
+    if ((w.arrived & mask) == mask) {
+      const auto round = std::find_if(w.rounds, w.rounds + 32, [](const Round& r) { return r.unread == 0; });
+      std::copy(w.offered, w.offered + 32, round->values);
+      round->votes = w.votes & mask;
+      round->unread = mask;
+      w.arrived &= ~mask;
+      if (ordered) ++w.point.count;
+      for (unsigned i = 0; i < 32; ++i) {
+        if (!(mask >> i & 1)) continue;
+        w.round_of[i] = int(round - w.rounds);
+        if (i != lane) waiting[first + i] = Waiting::nothing;
+      }
+    } else {
+      wait(t, Waiting::warp);
+    }
+    if (ordered) acquire(point);
+    Round& mine = w.rounds[w.round_of[lane]];
+    mine.unread &= ~own;
+    return mine;
+  }
+
+ private:
+  static constexpr size_t stack_bytes = 256 << 10;
+  struct Fiber {
+    Context context;
+    std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  };
+  Context scheduler;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  Fiber* newest = nullptr;
+  std::vector<Fiber*> fiber_of;  // of each thread that has started
+  std::vector<Waiting::Kind> waiting;
+  std::vector<Warp> warps;
+  unsigned alive = 0, started = 0, at_barrier = 0;
+  MeetingPoint barrier;
+  std::vector<void*> identities;  // to the race check, of each thread of a block
+  void* scheduler_identity = nullptr;
+  char block_start, block_end;
+
+  void open_barrier() {
+    at_barrier = 0;
+    ++barrier.count;
+    for (auto& kind : waiting)
+      if (kind == Waiting::barrier) kind = Waiting::nothing;
+  }
+  void wait(unsigned t, Waiting::Kind kind) {
+    waiting[t] = kind;
+    become(scheduler_identity);
+    fiber_of[t]->context.switch_to(scheduler);
+    become(identities[t]);
+    place(threadIdx, t, blockDim);
+  }
+  // A thread that has returned no longer takes part in barriers (as on a GPU).
+  void finish(unsigned t) {
+    waiting[t] = Waiting::finished;
+    if (--alive && at_barrier == alive) open_barrier();
+  }
+  void run_fiber(unsigned number) {
+    if (number < fibers.size()) return scheduler.switch_to(fibers[number]->context);
+    fibers.push_back(std::make_unique<Fiber>());
+    newest = fibers.back().get();
+    ucontext_t& context = newest->context.full;
+    getcontext(&context);
+    context.uc_link = nullptr;
+    context.uc_stack.ss_sp = newest->stack.get();
+    context.uc_stack.ss_size = stack_bytes;
+    makecontext(&context, entry, 0);
+    scheduler.begin(newest->context);
+  }
+  static void entry();
+};
+inline thread_local Block* current = nullptr;
+
+inline void Block::entry() {
+  Block& block = *current;
+  Fiber* const self = block.newest;
   for (;;) {
     while (block.started < block.waiting.size()) {
       const unsigned t = block.started++;
       block.fiber_of[t] = self;
       place(threadIdx, t, blockDim);
+      become(block.identities[t]);
+      acquire(&block.block_start);
       (*block.body)();
+      release(&block.block_end);
+      become(block.scheduler_identity);
       block.finish(t);
     }
     self->context.switch_to(block.scheduler);  // until the next block
   }
 }
-inline void sync() { current->sync(); }
-inline Warp exchange(unsigned mask, uint64_t value, bool vote) { return current->exchange(mask, value, vote); }
+
+inline void sync() {
+  Unwatched own_data;
+  current->sync();
+}
+inline Round exchange(unsigned mask, uint64_t value, bool vote, bool ordered = false) {
+  Unwatched own_data;
+  return current->exchange(mask, value, vote, ordered);
+}
 inline void run(const std::function<void()>& body) {
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z, blocks = gridDim.x * gridDim.y * gridDim.z;
   const char* wish = std::getenv("CUDA_HOST_WORKERS");
@@ -288,7 +318,8 @@ inline void run(const std::function<void()>& body) {
   const unsigned workers = std::max(1u, std::min(blocks, cores));
   std::atomic<unsigned> next{0};
   auto work = [&] {
-    FiberBlock block;
+    Unwatched own_data;
+    Block block;
     block.body = &body;
     current = &block;
     for (unsigned b; (b = next++) < blocks;) block.run(b, threads);
@@ -299,8 +330,6 @@ inline void run(const std::function<void()>& body) {
   work();
   for (auto& thread : pool) thread.join();
 }
-
-#endif
 
 template <class T> uint64_t pack(T value) {
   static_assert(sizeof(T) <= 8 && std::is_trivially_copyable_v<T>);
@@ -343,12 +372,12 @@ template <class... A> int describe(void (*)(A...), int* sizes) {
 // --------------------------------------------------------------------------------------------------- barriers and warp operations
 
 #define __syncthreads() cuda_host::sync()
-inline void __syncwarp(unsigned mask = 0xffffffffu) { cuda_host::exchange(mask, 0, false); }
-inline unsigned __ballot_sync(unsigned mask, int vote) { return cuda_host::exchange(mask, 0, vote).taken_votes & mask; }
+inline void __syncwarp(unsigned mask = 0xffffffffu) { cuda_host::exchange(mask, 0, false, true); }
+inline unsigned __ballot_sync(unsigned mask, int vote) { return cuda_host::exchange(mask, 0, vote).votes; }
 inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
 inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) == mask; }
 template <class T> T __shfl_sync(unsigned mask, T value, int source) {
-  return cuda_host::unpack<T>(cuda_host::exchange(mask, cuda_host::pack(value), false).taken[source & 31]);
+  return cuda_host::unpack<T>(cuda_host::exchange(mask, cuda_host::pack(value), false).values[source & 31]);
 }
 template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned delta) {
   const int source = int(cuda_host::lane()) - int(delta);
@@ -392,25 +421,29 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
-// Atomics return the old value.
-template <class T, class U> T atomicAdd(T* p, U value) { return std::atomic_ref<T>(*p).fetch_add(T(value)); }
-template <class T> T atomicExch(T* p, T value) { return std::atomic_ref<T>(*p).exchange(value); }
-template <class T> T atomicAnd(T* p, T value) { return std::atomic_ref<T>(*p).fetch_and(value); }
-template <class T> T atomicOr(T* p, T value) { return std::atomic_ref<T>(*p).fetch_or(value); }
+// Atomics return the old value and order nothing else, as on a GPU.
+template <class T, class U> T atomicAdd(T* p, U value) { return std::atomic_ref<T>(*p).fetch_add(T(value), std::memory_order_relaxed); }
+template <class T> T atomicExch(T* p, T value) { return std::atomic_ref<T>(*p).exchange(value, std::memory_order_relaxed); }
+template <class T> T atomicAnd(T* p, T value) { return std::atomic_ref<T>(*p).fetch_and(value, std::memory_order_relaxed); }
+template <class T> T atomicOr(T* p, T value) { return std::atomic_ref<T>(*p).fetch_or(value, std::memory_order_relaxed); }
 template <class T> T atomicCAS(T* p, T expected, T value) {
-  std::atomic_ref<T>(*p).compare_exchange_strong(expected, value);
+  std::atomic_ref<T>(*p).compare_exchange_strong(expected, value, std::memory_order_relaxed);
   return expected;
 }
 template <class T> T atomicMax(T* p, T value) {
   std::atomic_ref<T> at(*p);
-  T old = at.load();
-  while (old < value && !at.compare_exchange_weak(old, value)) {}
+  T old = at.load(std::memory_order_relaxed);
+  while (old < value && !at.compare_exchange_weak(old, value, std::memory_order_relaxed)) {}
   return old;
 }
 template <class T> T atomicMin(T* p, T value) {
   std::atomic_ref<T> at(*p);
-  T old = at.load();
-  while (value < old && !at.compare_exchange_weak(old, value)) {}
+  T old = at.load(std::memory_order_relaxed);
+  while (value < old && !at.compare_exchange_weak(old, value, std::memory_order_relaxed)) {}
   return old;
 }
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void __threadfence() {
+#ifndef __SANITIZE_THREAD__  // knows no fences; they order different blocks, which it sees one after the other
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}

@@ -37,7 +37,7 @@ _WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 _SANITIZERS = {
     "": (),
     "address": ("-fsanitize=address", "-fno-omit-frame-pointer"),
-    "thread": ("-fsanitize=thread", "-DCUDA_HOST_OS_THREADS"),
+    "thread": ("-fsanitize=thread",),
 }
 _KERNEL = re.compile(r"__global__\s+(?:__launch_bounds__\s*\([^)]*\)\s+)?void\s+(?:__launch_bounds__\s*\([^)]*\)\s+)?(\w+)\s*\(")
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
@@ -117,7 +117,10 @@ def load(stem: str | Path, *, folder: Path | None = None, sanitizer: str = SANIT
     library = folder / f"{source.stem}_{key}.so"
     if not library.exists():
         partial = library.with_suffix(f".{os.getpid()}")
-        result = subprocess.run([*command, "-x", "c++", "-", "-o", str(partial)], input=glue, text=True, capture_output=True)
+        clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # the compiler needs no sanitizer
+        result = subprocess.run(
+            [*command, "-x", "c++", "-", "-o", str(partial)], input=glue, text=True, capture_output=True, env=clean
+        )
         if result.returncode:
             raise RuntimeError(f"{source.name} does not compile for the CPU:\n{result.stderr}")
         partial.replace(library)

@@ -13,6 +13,11 @@ from h2k_kernels.launch.plan import Argument
 #: Element types of tensors of networks that the kernels read and write.
 FLOATS = (np.float32, np.float16)
 
+#: ``Colours`` of lift.cuh.
+_COLOURS = np.dtype(
+    [("front", "u8"), ("back", "u8"), ("height", "i4"), ("width", "i4"), ("channels", "i4"), ("of_canvas", "i4")], align=True
+)
+
 #: What a kernel gets for an array that is not there.
 NULL = np.uint64(0)
 
@@ -67,3 +72,21 @@ def check_persons(persons: int) -> None:
 def part_of(scratch: DeviceArray, start: int, size: int) -> DeviceArray:
     """Bytes ``start`` to ``start + size`` of scratch memory."""
     return DeviceArray(scratch.pointer + start, (size,), scratch.dtype, (), scratch.owner, scratch.device)
+
+
+def colours_of(front: DeviceArray, back: DeviceArray, shape: tuple[int, int, int], size: int) -> np.void:
+    """The colours of maps of ``shape`` (persons, height, width), as a ``Colours``.
+
+    Args:
+        front, back: uint8, (B, H, W, C) like the maps, or (B, N, N, C) like the canvas of ``size``; C 3 or 4.
+
+    Raises:
+        ValueError: they have another type or shape.
+    """
+    require(front, "front_colors", np.uint8, shape[0], None, None, None)
+    channels = front.shape[3]
+    if front.shape[:3] not in (shape, (shape[0], size, size)) or channels not in (3, 4):
+        raise ValueError(f"front_colors must have the maps' shape {shape} or the canvas's, and 3 or 4 channels, not {front.shape}")
+    require(back, "back_colors", np.uint8, *front.shape)
+    follows = front.shape[:3] != shape
+    return structure(np.array((front.pointer, back.pointer, *front.shape[1:], follows), _COLOURS))

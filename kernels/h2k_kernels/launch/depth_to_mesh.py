@@ -9,7 +9,7 @@ import numpy as np
 
 from h2k_kernels.launch.arrays import DeviceArray, require
 from h2k_kernels.launch.camera import CanvasCamera
-from h2k_kernels.launch.checks import check_persons, check_scratch, optional, structure
+from h2k_kernels.launch.checks import check_persons, check_scratch, colours_of, optional, structure
 from h2k_kernels.launch.plan import LaunchPlan
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ _OUTLINE = np.dtype(
         ("smooth", "i4"),
     ],
     align=True,
-)
-_COLOURS = np.dtype(
-    [("front", "u8"), ("back", "u8"), ("height", "i4"), ("width", "i4"), ("channels", "i4"), ("follows_origin", "i4")], align=True
 )
 _VERTICES = np.dtype([("positions", "u8"), ("normals", "u8"), ("colours", "u8"), ("most", "i8")], align=True)
 
@@ -118,7 +115,7 @@ def plan(
     starts = scratch.pointer + np.concatenate([[0], np.cumsum(list(sizes.values()))[:-1]])
     memory, grid = structure(np.array(tuple(starts.tolist()), _SCRATCH)), structure(np.array(tuple(maps.values()), _MAPS))
     by_word, words = (maps["blocks"], persons, 1), -(-height * maps["words"] // 8)
-    colours = _colours(front_colors, back_colors, (persons, height, width), camera.size)
+    colours = colours_of(front_colors, back_colors, (persons, height, width), camera.size)
     faces, most_faces = out.faces, np.int64(out.faces.shape[1])
     packed = camera.packed()
     place = optional(origin, "origin", np.int32, persons, 2)
@@ -202,16 +199,6 @@ def _check_out(out: MeshArrays, persons: int) -> np.void:
     require(out.faces, "faces", np.int32, persons, None, 3)
     require(out.counts, "counts", np.int64, persons, 4)
     return structure(np.array((out.vertices.pointer, out.normals.pointer, out.colors.pointer, most), _VERTICES))
-
-
-def _colours(front: DeviceArray, back: DeviceArray, shape: tuple[int, int, int], size: int) -> np.void:
-    require(front, "front_colors", np.uint8, shape[0], None, None, None)
-    channels = front.shape[3]
-    if front.shape[:3] not in (shape, (shape[0], size, size)) or channels not in (3, 4):
-        raise ValueError(f"front_colors must have the maps' shape {shape} or the canvas's, and 3 or 4 channels, not {front.shape}")
-    require(back, "back_colors", np.uint8, *front.shape)
-    follows = front.shape[:3] != shape
-    return structure(np.array((front.pointer, back.pointer, *front.shape[1:], follows), _COLOURS))
 
 
 def _outline(smooth: bool) -> np.void:
