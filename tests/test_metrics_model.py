@@ -50,7 +50,7 @@ def mesh_file(body: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sample_of(body: Any, size: int, mesh_file: Path | None = None, fov: float = 50.0) -> Sample:
-    """The body seen by a camera so far away that its size in the picture stays; SPEC 7 along the rays of that camera."""
+    """The body seen by a camera so far away that its size in the picture stays; SPEC 7 along the rays of the canvas camera."""
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(o3d.core.Tensor(np.float32(body.vertices)), o3d.core.Tensor(np.uint32(body.faces)))
     half_tan = np.tan(np.radians(fov / 2))
@@ -74,7 +74,9 @@ def sample_of(body: Any, size: int, mesh_file: Path | None = None, fov: float = 
     mask[:, columns] = 255 * hit
     for side, distance in zip(depth, (near, beyond - far), strict=True):
         side[:, columns] = np.where(hit, ((np.where(hit, distance, 0) - away) * METHOD.focal_px + 1024) / 512, 0)
-    camera = ViewCamera(np.eye(3), CENTRE, METRES_PER_UNIT, away, fov, size, View(fov=fov)).as_dict()
+    seen_by = ViewCamera(np.eye(3), CENTRE, METRES_PER_UNIT, away, fov, size, View(fov=fov))
+    seen_by.canvas_depth(depth, mask)
+    camera = seen_by.as_dict()
     return Sample(
         "000000",
         size,

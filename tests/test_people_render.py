@@ -68,6 +68,22 @@ def test_published_camera_is_that_of_the_surface_stage() -> None:
         assert np.abs(again - world).max() < 1e-5
 
 
+@pytest.mark.parametrize("fov", [18.0, 50.0, 60.0])
+def test_a_plate_stays_flat_whatever_lens_it_was_seen_with(fov: float) -> None:
+    """The surface stage lifts every depth along the canvas camera's rays."""
+    plate = card(-0.3, 0.3, 0.0, 1.7, 0.0)
+    camera = frame_figure(figure(plate), View(fov=fov), SIZE)
+    drawn = render_relief(plate.vertices + np.float32((0, 0, 0.05)), plate.faces, camera)
+    rows, columns = np.nonzero(drawn.mask)
+    points = np.empty((len(rows), 3), np.float32)
+    tangent = tangents(SIZE)
+    lift_to_scan(distance_from_nu(drawn.depth[0][rows, columns]), tangent[columns], tangent[rows], METHOD, points)
+    assert np.abs(points[:, 2] * camera.metres_per_unit - 0.05).max() < 1e-4
+    world = camera.lift(drawn.depth[0])[rows, columns]
+    assert np.abs(world[:, 2] - 0.05).max() < 1e-4
+    assert np.ptp(world[:, 1]) == pytest.approx(1.7, abs=0.03)  # but for the pixels at its ends
+
+
 def cast_triangles(camera: ViewCamera, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nearest and farthest hit of (F, 3, 3) triangles in metres along each ray (Moeller and Trumbore); NaN where none is."""
     tangent = np.tan(np.radians(camera.fov / 2)) * (2 * (np.arange(camera.size) + 0.5) / camera.size - 1)
@@ -90,8 +106,14 @@ def cast_triangles(camera: ViewCamera, corners: np.ndarray) -> tuple[np.ndarray,
 
 
 def to_nu(camera: ViewCamera, metres: np.ndarray) -> np.ndarray:
-    """SPEC 7 with lengths in scan units: D = (r - r0) f + 1024 px of the full canvas, 512 px to a nu."""
-    return ((metres / camera.metres_per_unit - camera.distance) * METHOD.focal_px + 1024) / 512
+    """(S, S) distances along this camera's rays -> what SPEC 7 gives for points as far from the reference plane on the canvas's rays.
+
+    With lengths in scan units: D = (r - 1) f + 1024 px of the full canvas, 512 px to a nu.
+    """
+    edge = 2 * (np.arange(camera.size) + 0.5) / camera.size - 1
+    own, canvas = (np.hypot(1, np.hypot(*np.meshgrid(edge * t, edge * t))) for t in np.tan(np.radians([camera.fov / 2, 25.0])))
+    behind = metres / camera.metres_per_unit / own - camera.distance
+    return (((1 + behind) * canvas - 1) * METHOD.focal_px + 1024) / 512
 
 
 def test_flat_faces_are_where_ray_casting_finds_them() -> None:
@@ -197,7 +219,7 @@ def test_a_mesh_displaced_by_the_fold_height_is_what_is_drawn() -> None:
     truth = render_relief(displaced, faces.astype(np.int32), camera)
     both = (drawn.mask > 0) & (truth.mask > 0)
     both[:40] = both[-40:] = False
-    relief = to_nu(camera, np.array([0.004]))[0] - to_nu(camera, np.array([0.0]))[0]
+    relief = 0.004 / camera.metres_per_unit * METHOD.focal_px / 512
     error = np.abs(drawn.depth[0] - truth.depth[0])[both] / relief
     # Displacement along the ray instead of the normal, and weave finer than two pixels, which is left out.
     assert np.median(error) < 0.04

@@ -91,7 +91,8 @@ def truth_on_canvas(sample: Sample, framing: Framing, *, with_mesh: bool = True)
     """Bring a sample's maps, joints, camera and mesh to the canvas on which the picture was reconstructed."""
     assert sample.mask is not None and sample.depth is not None
     mask = _framed(sample.mask, framing) > 127
-    camera = PictureCamera.of(sample.size, float(sample.camera.get("fov", METHOD.fov_degrees))).framed(framing)
+    # Depth lies along the rays of the canvas, whatever lens the picture was taken with.
+    camera = PictureCamera.of(sample.size, METHOD.fov_degrees).framed(framing)
     # Files count depth in pixels of a picture of 2048; here they are those of the canvas.
     zoom = np.float32(framing.scale * sample.size / METHOD.size)
     middle = np.float32(METHOD.size / 2 / METHOD.depth_unit_px)

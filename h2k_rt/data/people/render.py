@@ -110,6 +110,7 @@ def render(
         if alpha.size:
             draw_overlay(mesh, material, alpha, False, buffers.depths[0], mean_light(pixels, albedo, rgb), albedo, rgb)
     soften_edges(rgb, relief.depth[0])
+    camera.canvas_depth(relief.depth, relief.mask)
     joints = np.concatenate((camera.project(figure.joints), np.ones((len(figure.joints), 1))), axis=1)
     return Rendering(rgb, albedo, relief.mask, relief.depth, relief.normals, joints, camera.as_dict())
 
@@ -130,6 +131,7 @@ def render_relief(
         relief = _empty_relief(buffers)
         _trace(trace_front, 0, [mesh], buffers, lens, relief, bands)
         _trace(trace_back, 1, [mesh], buffers, lens, relief, bands)
+    camera.canvas_depth(relief.depth, relief.mask)
     return relief
 
 

@@ -118,13 +118,40 @@ class ViewCamera:
         per_unit = method.focal_px / method.depth_unit_px
         return per_unit / self.metres_per_unit, (method.size / 2) / method.depth_unit_px - per_unit * self.distance
 
-    def lift(self, depth: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(S, S) depth in nu -> (S, S, 3) world metres; meaningless where the depth is background."""
-        scale, offset = self.nu_scale()
-        tangent = (np.arange(self.size) + 0.5 - self.size / 2) / self.focal_px
-        rays = np.stack((*np.meshgrid(tangent, tangent), np.ones((self.size, self.size))), axis=-1)
-        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-        seen = rays * ((np.asarray(depth, np.float64) - offset) / scale)[..., None]
+    def canvas_depth(self, depth: NDArray[np.float32], mask: NDArray[np.uint8], method: Method = METHOD) -> None:
+        """Turn depth along this camera's rays into depth along the canvas camera's, in place.
+
+        Depth is always lifted along the rays of the canvas, whatever a photo was taken with. Distances along the rays of a longer
+        lens would there bend the body, by 9 cm at head and feet for a field of view of 18 degrees. So each pixel keeps its relief,
+        ``distance - z`` in scan units: ``D = ((1 - relief) sqrt(1 + tx^2 + ty^2) - 1) f + N/2`` with the canvas ray's tangents.
+        With the published field of view nothing changes.
+
+        Args:
+            depth: (2, S, S) nu; mask: (S, S), not 0 where it counts.
+        """
+        if math.isclose(self.distance, 1.0, abs_tol=1e-9):
+            return
+        rows, columns = np.nonzero(mask)
+        own, canvas = self._ray_lengths(rows, columns)
+        per_unit, middle = method.focal_px / method.depth_unit_px, method.size / 2 / method.depth_unit_px
+        for side in depth:
+            z = ((side[rows, columns] - middle) / per_unit + self.distance) / own
+            side[rows, columns] = ((1 - self.distance + z) * canvas - 1) * per_unit + middle
+
+    def _ray_lengths(self, rows: NDArray, columns: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Length of the rays through pixel centres where z is 1, for this camera and for the canvas camera."""
+        x, y = ((index + 0.5 - self.size / 2) / self.focal_px for index in (columns, rows))
+        squared = x * x + y * y
+        return np.sqrt(1 + squared), np.sqrt(1 + squared * self.distance**2)
+
+    def lift(self, depth: NDArray[np.floating], method: Method = METHOD) -> NDArray[np.float64]:
+        """(S, S) depth in nu as :meth:`canvas_depth` leaves it -> (S, S, 3) world metres; meaningless where it is background."""
+        rows, columns = np.indices(depth.shape)
+        _, canvas = self._ray_lengths(rows, columns)
+        distance = (np.asarray(depth, np.float64) * method.depth_unit_px - method.size / 2) / method.focal_px + 1
+        z = distance / canvas - 1 + self.distance
+        x, y = ((index + 0.5 - self.size / 2) / self.focal_px for index in (columns, rows))
+        seen = np.stack((x * z, y * z, z), axis=-1) * self.metres_per_unit
         return (seen - (0, 0, self.distance_metres)) * (1, -1, -1) @ self.rotation + self.centre
 
     def as_dict(self) -> dict[str, Any]:
