@@ -106,7 +106,7 @@ def cast_triangles(camera: ViewCamera, corners: np.ndarray) -> tuple[np.ndarray,
 
 
 def to_nu(camera: ViewCamera, metres: np.ndarray) -> np.ndarray:
-    """(S, S) distances along this camera's rays -> what SPEC 7 gives for points as far from the reference plane on the canvas's rays.
+    """(S, S) distances along this camera's rays -> SPEC 7 for points as far from the reference plane on canvas rays.
 
     With lengths in scan units: D = (r - 1) f + 1024 px of the full canvas, 512 px to a nu.
     """

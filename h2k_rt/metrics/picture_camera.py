@@ -62,7 +62,8 @@ def on_canvas_camera(depth: NDArray[np.float32], mask: NDArray[np.bool_], camera
     """Depth maps (C, h, w) in nu that the canvas camera must be given for a shape seen through another camera.
 
     The pipeline lifts every depth along the rays of the canvas camera. Depth counts along the ray, so the same numbers in a picture
-    that was enlarged or shifted, or of another focal length, would bend the shape. Kept is each pixel's relief, its distance from the reference plane in pixels.
+    that was enlarged or shifted, or of another focal length, would bend the shape. Kept is each pixel's relief, its distance
+    from the reference plane in pixels.
 
     Args:
         depth: along the rays of ``camera``, in pixels of this picture / 512; used inside the mask.
