@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -48,6 +48,10 @@ class Framing:
         present = joints[:, 2] > 0
         moved[present, :2] = self.points(joints[present, :2])
         return moved
+
+    def reduced(self, factor: int) -> Framing:
+        """The same place on a canvas that is ``factor`` times smaller."""
+        return replace(self, scale=self.scale / factor, dx=self.dx / factor, dy=self.dy / factor, size=-(-self.size // factor))
 
     def image(self, image: NDArray[np.uint8], *, border: int) -> NDArray[np.uint8]:
         """(H, W[, 3]) uint8 photo to (N, N[, 3]) canvas; averaged where it shrinks, bicubic where it grows.

@@ -187,19 +187,27 @@ class Reconstructor:
         watch = Stopwatch(progress)
         with watch("find person"):
             subject = self._find(photo, joints, mask, person)
-        canvas, maps = (self._on_cpu if self.pipeline is None else self._on_device)(photo, subject, watch)
+        surface: Surface | None = None
+        if self.pipeline is None:
+            canvas, maps = self._on_cpu(photo, subject, watch)
+        else:
+            canvas, maps, surface = self._on_device(photo, subject, watch, with_mesh=mesh == "grid")
         with watch("surface"):
-            surface = make_surface(
-                maps.depth,
-                canvas.rgb,
-                canvas.mask,
-                canvas.joints,
-                self.method,
-                kind=mesh,
-                parity=self.parity,
-                faces=faces,
-                poisson_depth=poisson_depth,
-                seams=seams,
+            surface = (
+                surface.simplified(faces)
+                if surface is not None
+                else make_surface(
+                    maps.depth,
+                    canvas.rgb,
+                    canvas.mask,
+                    canvas.joints,
+                    self.method,
+                    kind=mesh,
+                    parity=self.parity,
+                    faces=faces,
+                    poisson_depth=poisson_depth,
+                    seams=seams,
+                )
             )
             framing = canvas.framing
             placed, placement = surface.place(height * framing.height_share, floor=height * framing.hidden_below)
@@ -250,8 +258,10 @@ class Reconstructor:
             raise EngineError(f"model {self.bundle.name}: {error}") from error
         return canvas, maps
 
-    def _on_device(self, photo: Photo, subject: Subject, watch: Stopwatch) -> tuple[Canvas, CanvasMaps]:
-        """Canvas and networks on the GPU; the host only works out where the person is placed."""
+    def _on_device(
+        self, photo: Photo, subject: Subject, watch: Stopwatch, with_mesh: bool
+    ) -> tuple[Canvas, CanvasMaps, Surface | None]:
+        """Canvas, networks and grid mesh on the GPU; the host only works out where the person is placed."""
         from h2k_rt.device.job import Job
 
         assert self.pipeline is not None
@@ -259,9 +269,10 @@ class Reconstructor:
             framing = frame_person(subject.mask, subject.joints, self.method)
             on_canvas = framing.joints(subject.joints)
             transforms = fit_parts(on_canvas, self.method.size)
-        with watch("networks on the GPU"):
-            result = self.pipeline.run(Job.of(photo.rgb, subject.mask, framing, transforms))
-        return Canvas(result.rgb, result.mask, on_canvas, transforms, framing), result.maps
+            job = Job.of(photo.rgb, subject.mask, framing, transforms)
+        with watch("GPU"):
+            result = self.pipeline.reconstruct(job, on_canvas) if with_mesh else self.pipeline.run(job)
+        return Canvas(result.rgb, result.mask, on_canvas, transforms, framing), result.maps, result.surface
 
     def _find(
         self, photo: Photo, joints: NDArray[np.float64] | None, mask: NDArray[np.uint8] | None, person: int | None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from cuda_host import HostModule, device_view
@@ -14,7 +16,8 @@ from numpy.typing import NDArray
 from h2k_rt.constants import METHOD
 from h2k_rt.device.rules import clean_rules
 from h2k_rt.errors import PersonError
-from h2k_rt.surface.clean import CleanDepth, clean_depth
+from h2k_rt.surface.clean import CleanDepth, clean_depth, published_mask
+from h2k_rt.surface.fill import bounding_box
 
 STEMS = ("mask_component", "distance_field", "push_pull", "clean_depth")
 SIZE = 176
@@ -71,41 +74,56 @@ def on_device(
     return whole, whole_mask, counts
 
 
-def check(have: NDArray[np.float32], mask: NDArray[np.uint8], counts: NDArray[np.int32], want: CleanDepth) -> NDArray[np.bool_]:
-    """Masks are equal; so is the depth, but where it was filled in: the pyramid's cells lie differently there."""
+def cpu_window(depth: NDArray[np.float32], person: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """The window that the CPU works in: with the same one the pyramid's cells lie alike, and all numbers are equal."""
+    raw = published_mask(*depth) & np.isfinite(depth).all(0) & (cv2.dilate(person, np.ones((7, 7), np.uint8)) > 127)
+    rows, columns = bounding_box(raw | (person > 127), margin=8)
+    return columns.start, rows.start, columns.stop, rows.stop
+
+
+def check(
+    have: NDArray[np.float32], mask: NDArray[np.uint8], counts: NDArray[np.int32], want: CleanDepth, filled_alike: bool
+) -> None:
+    """Masks are equal; so is the depth, apart from what a pyramid with other cells filled in."""
     assert ((mask > 0) == want.mask).all()
-    both = np.stack([want.front, want.back])
-    difference = np.abs(have - both).max(0)
-    assert np.quantile(difference[want.mask], 0.9) < 2e-5
-    assert difference.max() < 0.08, "of nu, of 64 pixels each"
+    difference = np.abs(have - np.stack([want.front, want.back])).max(0)
+    if filled_alike:
+        assert difference.max() < 2e-5
+    else:
+        assert np.quantile(difference[want.mask], 0.3) < 2e-5, "what is filled in replaces its surroundings, too"
+        assert np.quantile(difference[want.mask], 0.99) < 0.15, "of nu, of 64 pixels each"
     total = dict(zip(COUNTS, counts.tolist(), strict=True))
     assert total["total"] == want.mask.sum() and total["filled"] / total["total"] == pytest.approx(want.filled)
-    return difference > 2e-5
 
 
-def test_a_rough_figure(kernels: dict[str, HostModule]) -> None:
-    depth, person = body()
+def lacking_body() -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A body whose depth lacks a part of the trunk."""
+    depth, person = body(1)
+    depth[0, 110:160], depth[1, 110:160] = 6, 0
+    return depth, person
+
+
+@pytest.mark.parametrize("make", [body, lacking_body])
+def test_one_person(kernels: dict[str, HostModule], make: Callable[[], tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> None:
+    depth, person = make()
     want = clean_depth(depth[0], depth[1], person, method=SMALL)
-    have, mask, counts = on_device(kernels, depth[None], person[None], (8, 0, 168, SIZE))
-    moved = check(have[0], mask[0], counts[0], want)
-    assert moved.mean() < 0.02
-    assert counts[0][COUNTS.index("complete")] == 0 and counts[0][COUNTS.index("new")] > 20
+    have, mask, counts = on_device(kernels, depth[None], person[None], cpu_window(depth, person))
+    check(have[0], mask[0], counts[0], want, filled_alike=True)
+    assert counts[0][COUNTS.index("complete")] == (make is lacking_body) and counts[0][COUNTS.index("new")] > 10
 
 
-def test_missed_parts_and_persons_beside_each_other(kernels: dict[str, HostModule]) -> None:
-    """One person whose trunk was missed in part, one at the canvas's border, nobody, and one of whom most is missing."""
-    lacking, person = body(1)
-    lacking[0, 110:160], lacking[1, 110:160] = 6, 0
+def test_persons_beside_each_other(kernels: dict[str, HostModule]) -> None:
+    """One whose trunk was missed in part, one at the canvas's border, nobody, and one of whom most is missing."""
+    lacking, person = lacking_body()
     shifted = [np.roll(array, (SIZE - 162, -54), (-2, -1)) for array in body(2)]
-    empty = np.full((2, SIZE, SIZE), 6, np.float32), person
+    empty = np.full((2, SIZE, SIZE), 6, np.float32)
     mostly = lacking.copy()
     mostly[0, 50:], mostly[1, 50:] = 6, 0
-    people = [(lacking, person), tuple(shifted), empty, (mostly, person)]
-    depth, masks = np.stack([p[0] for p in people]), np.stack([p[1] for p in people])
+    depth, masks = np.stack([lacking, shifted[0], empty, mostly]), np.stack([person, shifted[1], person, person])
     have, mask, counts = on_device(kernels, depth, masks, (0, 0, SIZE, SIZE))
     for number in (0, 1, 3):
         want = clean_depth(*depth[number], masks[number], method=SMALL)
-        check(have[number], mask[number], counts[number], want)
+        check(have[number], mask[number], counts[number], want, filled_alike=False)
     complete = counts[:, COUNTS.index("complete")]
     assert complete.tolist() == [1, 0, 0, 0], "more missed than seen: the mask is not believed"
     assert counts[2][COUNTS.index("total")] == 0 and not mask[2].any() and not have[2].any()

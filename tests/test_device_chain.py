@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from host_runtime import HostEngine, HostRuntime
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from h2k_rt.bundle import Bundle
@@ -23,6 +23,12 @@ from h2k_rt.parts import PartTransforms, fit_parts
 from h2k_rt.person import PersonFinder
 from h2k_rt.photo import load_photo
 from h2k_rt.picture import prepare_picture
+from h2k_rt.surface.build import make_surface
+from h2k_rt.surface.clean import CleanDepth
+from h2k_rt.surface.colour import canvas_colours
+from h2k_rt.surface.grid_mesh import grid_mesh
+from h2k_rt.surface.silhouette import manifold_cells, pixels_of
+from h2k_rt.surface.topology import is_closed
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "person.jpg"
 pytestmark = pytest.mark.slow
@@ -46,6 +52,9 @@ class Subject:
 
     def job(self) -> Job:
         return Job.of(self.rgb, self.mask, *self.framed())
+
+    def canvas_joints(self) -> NDArray[np.float64]:
+        return self.framed()[0].joints(self.joints)
 
     def on_cpu(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], CanvasMaps]:
         """Canvas, mask and maps as the CPU pipeline makes them."""
@@ -108,11 +117,36 @@ def same(one: DeviceResult, other: DeviceResult) -> None:
         assert_array_equal(getattr(one.maps, name), getattr(other.maps, name))
 
 
+def check_mesh_against_cpu(result: DeviceResult, subject: Subject) -> None:
+    """The mesh is the CPU's mesh of the same depth; its colours are those of nearly the same picture."""
+    assert result.surface is not None
+    mesh, depth = result.surface.mesh, result.surface.depth
+    framing, _ = subject.framed()
+    joints = framing.joints(subject.joints)
+    want = make_surface(result.maps.depth, result.rgb, result.mask, joints, subject.bundle.settings())
+    assert (depth.mask == want.depth.mask).mean() > 0.9999
+    both = depth.mask & want.depth.mask
+    for have, expected in ((depth.front, want.depth.front), (depth.back, want.depth.back)):
+        difference = np.abs(have - expected)[both]
+        assert np.quantile(difference, 0.98) < 1e-4 and difference.max() < 0.1
+    assert depth.filled == pytest.approx(want.depth.filled, abs=1e-3)
+    assert is_closed(mesh.faces)
+    same_mask = CleanDepth(depth.front, depth.back, depth.mask)
+    colours = canvas_colours(result.rgb, depth.mask, joints)
+    twin = grid_mesh(same_mask, *colours, method=subject.bundle.settings())
+    assert_array_equal(mesh.faces, twin.faces)
+    assert_allclose(mesh.vertices, twin.vertices, atol=1e-6)
+    count = int(pixels_of(manifold_cells(depth.mask)).sum())
+    front, back = np.abs(mesh.colors.astype(int) - twin.colors).max(-1)[: 2 * count].reshape(2, count)
+    assert front.mean() < 0.5 and back.mean() < 4, "grey levels; the back is filled from a picture reduced in another way"
+
+
 def test_photos_one_after_the_other(subject: Subject) -> None:
     pipeline, runtime = open_pipeline(subject.bundle)
-    first = pipeline.run(subject.job())
+    first = pipeline.reconstruct(subject.job(), subject.canvas_joints())
     assert pipeline.replays == 0 and not pipeline.take_notes()
     check_against_cpu(first, subject)
+    check_mesh_against_cpu(first, subject)
     allocations = runtime.allocations
 
     # Another photo of the same window size, placed elsewhere: the recorded chain, with its arguments.
@@ -121,9 +155,10 @@ def test_photos_one_after_the_other(subject: Subject) -> None:
     joints[:, 0], joints[:, 1] = subject.rgb.shape[1] - joints[:, 0], joints[:, 1] - 200
     other = replace(subject, rgb=mirrored[0], mask=mirrored[1], joints=joints, shift=49.3)
     assert other.job().window.size == subject.job().window.size and other.job().window != subject.job().window
-    second = pipeline.run(other.job())
-    assert pipeline.replays == 1 and runtime.allocations == allocations, "nothing is allocated per photo"
+    second = pipeline.reconstruct(other.job(), other.canvas_joints())
+    assert pipeline.replays == 2 and runtime.allocations == allocations, "nothing is allocated per photo"
     check_against_cpu(second, other)
+    check_mesh_against_cpu(second, other)
 
     # A larger photo moves the photos' memory: the graph follows.
     wide = replace(
@@ -132,6 +167,6 @@ def test_photos_one_after_the_other(subject: Subject) -> None:
         mask=np.pad(subject.mask, ((0, 0), (0, 4000))),
     )
     third = pipeline.run(wide.job())
-    assert pipeline.replays == 2 and runtime.allocations == allocations + 3
+    assert pipeline.replays == 3 and runtime.allocations == allocations + 3
     same(third, first)
     pipeline.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from h2k_engines import EngineFailure
 from h2k_kernels.launch import DeviceArray, DeviceFailure, MissingDevicePackage
-from h2k_kernels.launch.runtime import Runtime
+from h2k_kernels.launch.runtime import Event, Runtime
 from numpy.typing import NDArray
 
 from h2k_rt.bundle import Bundle
@@ -20,9 +21,14 @@ from h2k_rt.device.graph import GraphRunner
 from h2k_rt.device.job import Job
 from h2k_rt.device.launcher import DirectLauncher, Launcher
 from h2k_rt.device.staging import HostBlock, PhotoBuffers
+from h2k_rt.device.surface import MeshCounts, SurfaceChain, mesh_counts, plan_back
+from h2k_rt.device.windows import Window
 from h2k_rt.engines import EngineName, Precision, device_engines
 from h2k_rt.errors import EngineError, MissingPackageError
 from h2k_rt.inference import CanvasMaps
+from h2k_rt.surface.build import Surface
+from h2k_rt.surface.clean import CleanDepth
+from h2k_rt.surface.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,13 @@ class DeviceResult:
     Attributes:
         rgb, mask: the canvas, (N, N, 3) and (N, N) uint8.
         maps: what the networks say of it; outside the window of the trunk background.
+        surface: mesh in scan units and cleaned depth, where they were asked for.
     """
 
     rgb: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     maps: CanvasMaps
+    surface: Surface | None = None
 
 
 class DevicePipeline:
@@ -46,7 +54,7 @@ class DevicePipeline:
         method: constants of the model.
         open_engine: opens each network on the stream that it will run on.
         runtime: the device; None: GPU 0.
-        graphs: replay the chain as a CUDA graph where that is possible.
+        graphs: replay the chains as CUDA graphs where that is possible.
 
     Raises:
         MissingPackageError: PyCUDA is not installed.
@@ -58,10 +66,13 @@ class DevicePipeline:
         self.runtime = runtime or Runtime()
         with telling(), self.runtime.active():
             self.chain = NetworkChain(self.runtime, open_engine, method)
+            self.surface = SurfaceChain(self.runtime, method, self.chain.sizes[-1])
             self._photos = PhotoBuffers(self.runtime)
             self._parameters = self.runtime.pinned((parameter_layout().nbytes,), np.uint8)
+            self._fills = HostBlock(self.runtime)
             self._results = HostBlock(self.runtime)
             self._graphs = GraphRunner(self.runtime, self.chain.main, graphs)
+        self._helper = ThreadPoolExecutor(1, "h2k-back")
         self._told = not graphs  # what was asked for needs no telling
 
     def take_notes(self) -> list[str]:
@@ -78,8 +89,13 @@ class DevicePipeline:
 
     @property
     def replays(self) -> int:
-        """How many photos were replays of a recorded graph."""
+        """How many chains were replays of a recorded graph."""
         return self._graphs.replays
+
+    @property
+    def nbytes(self) -> int:
+        """Device memory of the pipeline without that of the engines."""
+        return self.chain.arena.nbytes + self.surface.nbytes + self._photos.nbytes
 
     def run(self, job: Job) -> DeviceResult:
         """One person of a photo, from bytes to depth.
@@ -89,31 +105,37 @@ class DevicePipeline:
         """
         with telling(), self.runtime.active():
             self.upload(job)
-            self._graphs.run(job.window.size, lambda launch: self.enqueue(launch, job))
-            return self._download(job)
+            self._graphs.run(("networks", job.window.size), lambda launch: self.enqueue_networks(launch, job))
+            return self._download_maps(job, None)
 
-    def profile(self, job: Job) -> dict[str, float]:
-        """Milliseconds of each stage on the device, launched step by step; the stages follow each other on the main stream.
+    def mesh(self, job: Job, joints: NDArray[np.float64]) -> Mesh:
+        """One person of a photo, from bytes to mesh arrays; nothing else comes down.
+
+        Args:
+            joints: (31, 3) canvas pixels.
+
+        Returns:
+            the mesh in scan units, as :func:`h2k_rt.surface.grid_mesh.grid_mesh` makes it.
 
         Raises:
+            PersonError: the networks found no body.
             EngineError: the GPU or an engine failed.
         """
         with telling(), self.runtime.active():
-            runtime, main = self.runtime, self.chain.main
-            marks = [("upload", runtime.event(timing=True))]
-            runtime.record(marks[0][1], main)
+            return self._download_mesh(self._run_all(job, joints))
 
-            def mark(stage: str) -> None:
-                marks.append((stage, runtime.event(timing=True)))
-                runtime.record(marks[-1][1], main)
+    def reconstruct(self, job: Job, joints: NDArray[np.float64]) -> DeviceResult:
+        """One person of a photo, from bytes to mesh arrays, with all that was made on the way; arguments as :meth:`mesh`.
 
-            self.upload(job)
-            self.enqueue(DirectLauncher(runtime, mark), job)
-            mark("download")
-            self._download(job)
-            mark("end")
-            runtime.synchronize(main)
-            return {stage: runtime.milliseconds(start, end) for (stage, start), (_, end) in pairwise(marks)}
+        Raises:
+            PersonError: the networks found no body.
+            EngineError: the GPU or an engine failed.
+        """
+        with telling(), self.runtime.active():
+            counts = self._run_all(job, joints)
+            return self._download_maps(job, self._surface(job, counts))
+
+    # Steps
 
     def upload(self, job: Job) -> None:
         """Put a photo and its parameters into the main stream."""
@@ -121,43 +143,137 @@ class DevicePipeline:
         self.runtime.upload(self.chain.arena.array("parameters"), self._parameters, self.chain.main)
         self._photos.upload(job.rgb, job.mask, self.chain.main)
 
-    def enqueue(self, launch: Launcher, job: Job) -> None:
-        """Put the chain into its streams."""
-        self.chain.enqueue(launch, self._photos.photos, self._photos.masks, job.window.size)
+    def enqueue_networks(self, launch: Launcher, job: Job) -> None:
+        """Put the chain from the photo to cleaned depth into its streams."""
+        chain, size = self.chain, job.window.size
+        chain.enqueue(launch, self._photos.photos, self._photos.masks, size)
+        depth, canvas, origin = chain.trunk("depth", size), chain.arena.array("canvas"), chain.parameters["origin"]
+        self.surface.enqueue_clean(launch, depth, canvas, origin, chain.main)
 
-    def _download(self, job: Job) -> DeviceResult:
+    def enqueue_mesh(self, launch: Launcher, job: Job, fills: int) -> None:
+        """Put the chain from cleaned depth to the mesh into the main stream."""
+        chain = self.chain
+        canvas, origin = chain.arena.array("canvas"), chain.parameters["origin"]
+        self.surface.enqueue_mesh(launch, job.window.size, canvas, origin, fills, chain.main)
+
+    def _run_all(self, job: Job, joints: NDArray[np.float64]) -> MeshCounts:
+        """Both chains; the mesh's arrays are complete when this returns."""
+        window = job.window.size
+        self.upload(job)
+        # On another core while the GPU works: it takes the photo alone.
+        backs = self._helper.submit(plan_back, job, joints, self.surface.factor)
+        self._graphs.run(("networks", window), lambda launch: self.enqueue_networks(launch, job))
+        fills = self._upload_fills(backs.result(), window)
+        while True:
+            self._graphs.run(("mesh", window, fills), lambda launch: self.enqueue_mesh(launch, job, fills))
+            counts = self._download_counts()
+            counts.check()
+            if self.surface.fits(counts):
+                return counts
+            self.surface.make_room(counts.vertices, counts.faces)  # once, for a larger person than any before
+
+    def _upload_fills(self, planes: list[NDArray[np.float32]], window: tuple[int, int]) -> int:
+        self._fills.reset(sum(plane.nbytes + 16 for plane in planes))
+        for number, plane in enumerate(planes):
+            target = self.surface.fill(number, window)
+            staged = self._fills.take(target.shape, target.dtype)
+            staged[0] = plane
+            self.runtime.upload(target, staged, self.chain.main)
+        return len(planes)
+
+    # Results
+
+    def _download_counts(self) -> MeshCounts:
+        clean, mesh = self.surface.counts()
+        self._results.reset(clean.nbytes + mesh.nbytes + 32)
+        down = self._results.download(clean, self.chain.main), self._results.download(mesh, self.chain.main)
+        self.runtime.synchronize(self.chain.main)
+        return mesh_counts(*down)
+
+    def _download_mesh(self, counts: MeshCounts) -> Mesh:
+        surface = self.surface
+        sizes = (counts.vertices, counts.faces, counts.vertices, counts.vertices)
+        arrays = [
+            whole[0].first(count)
+            for whole, count in zip((surface.vertices, surface.faces, surface.normals, surface.colors), sizes, strict=True)
+        ]
+        self._results.reset(sum(array.nbytes + 16 for array in arrays))
+        down = [self._results.download(array, self.chain.main) for array in arrays]
+        self.runtime.synchronize(self.chain.main)
+        return Mesh(*(array.copy() for array in down))
+
+    def _surface(self, job: Job, counts: MeshCounts) -> Surface:
+        mesh = self._download_mesh(counts)
+        window = job.window
+        maps = [self.surface.array(name, window.size) for name in ("depth", "mask")]
+        self._results.reset(sum(array.nbytes + 16 for array in maps))
+        depth, mask = (self._results.download(array, self.chain.main) for array in maps)
+        self.runtime.synchronize(self.chain.main)
+        front, back = self._on_canvas(depth[0], window, 0, 0)
+        whole = self._on_canvas(mask, window, 0)[0].astype(bool)
+        return Surface(mesh, CleanDepth(front, back, whole, counts.filled))
+
+    def _on_canvas(self, maps: NDArray, window: Window, *background: float) -> NDArray:
+        """(C, h, w) maps of a window on a canvas of background."""
+        whole = np.empty((len(background), self.method.size, self.method.size), maps.dtype)
+        for plane, value in zip(whole, background, strict=True):
+            plane.fill(value)
+        whole[:, window.y : window.y + window.height, window.x : window.x + window.width] = maps
+        return whole
+
+    def _download_maps(self, job: Job, surface: Surface | None) -> DeviceResult:
         chain, window = self.chain, job.window
-        array, size = chain.arena.array, self.method.size
+        array = chain.arena.array
         wanted: dict[str, DeviceArray] = {name: array(name) for name in ("canvas", "low normals", "low depth", "low mask")}
         wanted |= {f"{group.name} normals": array(f"{group.name} normals") for group in PART_GROUPS}
         wanted |= {name: chain.trunk(name, window.size) for name in ("normals", "depth", "mask")}
         self._results.reset(sum(tensor.nbytes + 16 for tensor in wanted.values()))
         down = {name: self._results.download(tensor, chain.main) for name, tensor in wanted.items()}
         self.runtime.synchronize(chain.main)
-
-        rows, columns = slice(window.y, window.y + window.height), slice(window.x, window.x + window.width)
-
-        def placed(name: str, *background: float) -> NDArray[np.float32]:
-            whole = np.empty((len(background), size, size), np.float32)
-            for plane, value in zip(whole, background, strict=True):
-                plane.fill(value)
-            whole[:, rows, columns] = down[name][0]
-            return whole
-
         maps = CanvasMaps(
             low_normals=_own(down["low normals"][0]),
             part_normals=tuple(_own(down[f"{group.name} normals"]) for group in PART_GROUPS),
-            normals=placed("normals", 0, 0, 0, 0, 0, 0),
+            normals=_own(self._on_canvas(down["normals"][0], window, 0, 0, 0, 0, 0, 0)),
             low_depth=_own(down["low depth"][0]),
             low_mask=_own(down["low mask"][0, 0]),
-            depth=placed("depth", self.method.front_background, self.method.back_background),
-            mask=placed("mask", 0)[0],
+            depth=_own(self._on_canvas(down["depth"][0], window, self.method.front_background, self.method.back_background)),
+            mask=_own(self._on_canvas(down["mask"][0], window, 0)[0]),
         )
         canvas = down["canvas"][0]
-        return DeviceResult(np.ascontiguousarray(canvas[..., :3]), np.ascontiguousarray(canvas[..., 3]), maps)
+        return DeviceResult(np.ascontiguousarray(canvas[..., :3]), np.ascontiguousarray(canvas[..., 3]), maps, surface)
+
+    # Measuring
+
+    def profile(self, job: Job, joints: NDArray[np.float64]) -> dict[str, float]:
+        """Milliseconds of each stage on the device, launched step by step; the stages follow each other on the main stream.
+
+        Raises:
+            EngineError: the GPU or an engine failed.
+        """
+        with telling(), self.runtime.active():
+            runtime, main = self.runtime, self.chain.main
+            marks: list[tuple[str, Event]] = []
+
+            def mark(stage: str) -> None:
+                marks.append((stage, runtime.event(timing=True)))
+                runtime.record(marks[-1][1], main)
+
+            launch = DirectLauncher(runtime, mark)
+            planes = plan_back(job, joints, self.surface.factor)
+            mark("upload")
+            self.upload(job)
+            fills = self._upload_fills(planes, job.window.size)
+            self.enqueue_networks(launch, job)
+            self.enqueue_mesh(launch, job, fills)
+            mark("download")
+            self._download_mesh(self._download_counts())
+            mark("end")
+            runtime.synchronize(main)
+            return {stage: runtime.milliseconds(start, end) for (stage, start), (_, end) in pairwise(marks)}
 
     def close(self) -> None:
-        """Free recordings; memory goes with the object."""
+        """Free recordings and stop the helper; memory goes with the object."""
+        self._helper.shutdown()
         with telling(), self.runtime.active():
             self._graphs.close()
 
@@ -183,7 +299,8 @@ def open_pipeline(
 
 
 def _own(array: NDArray) -> NDArray[np.float32]:
-    return array.astype(np.float32)  # also a copy out of the page-locked block
+    """As float32, in memory of its own: not in the page-locked block."""
+    return array.astype(np.float32)
 
 
 @contextmanager

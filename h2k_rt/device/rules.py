@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from h2k_kernels.launch.clean_depth import CleanRules
+from h2k_kernels.launch.person_colours import ColourRules
 
 from h2k_rt.constants import Method
+from h2k_rt.surface.back_colour import DETAIL_LIMIT, DETAIL_REACH, DETAIL_SHARE
 from h2k_rt.surface.clean import CleanOptions, nearest_nu
+from h2k_rt.surface.colour import DISTINCT, edge_lengths
 
 
 def clean_rules(method: Method, size: int, options: CleanOptions | None = None) -> CleanRules:
@@ -28,3 +31,9 @@ def clean_rules(method: Method, size: int, options: CleanOptions | None = None) 
         missed=max(round(options.missed_px * ratio), 3) | 1,
         complete=options.complete,
     )
+
+
+def colour_rules(size: int) -> ColourRules:
+    """Rules for maps cut out of a canvas of ``size`` pixels."""
+    mixed, core, outside = edge_lengths(size)
+    return ColourRules(mixed, core, outside, DISTINCT, DETAIL_REACH, DETAIL_SHARE, DETAIL_LIMIT)

@@ -31,6 +31,11 @@ class PhotoBuffers:
         self.photos = self.masks = runtime.empty((0,), np.uint8)
         self._host = np.zeros(0, np.uint8)
 
+    @property
+    def nbytes(self) -> int:
+        """Of the device."""
+        return self.photos.nbytes + self.masks.nbytes
+
     def upload(self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], stream: Stream) -> None:
         """Put a photo's upload into the stream; the arrays may change as soon as this returns.
 

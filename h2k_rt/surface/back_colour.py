@@ -17,11 +17,13 @@ from h2k_rt.surface.body_frame import find_body_frame
 from h2k_rt.surface.fill import bounding_box
 
 #: The fill is made at about this size of the canvas: it is smooth, and this is 16 times faster.
-_SMALL = 512
+SMALL = 512
 #: Fine detail of the front that stays on the filled back where the colours agree, as a share and in grey levels.
-_DETAIL_SHARE, _DETAIL_LIMIT = 0.7, 12.0
+DETAIL_SHARE, DETAIL_LIMIT = 0.7, 12.0
+#: Deviation of the blur that tells the coarse colours, in reduced pixels.
+COARSE = 2.5
 #: Difference of the coarse colours in grey levels at which no detail is left.
-_DETAIL_REACH = 40.0
+DETAIL_REACH = 40.0
 
 
 def back_colours(front: NDArray[np.uint8], mask: NDArray[np.bool_], joints: NDArray[np.floating] | None) -> NDArray[np.uint8]:
@@ -36,27 +38,37 @@ def back_colours(front: NDArray[np.uint8], mask: NDArray[np.bool_], joints: NDAr
     out = front.copy()
     if joints is None or not mask.any():
         return out
-    factor = max(round(front.shape[0] / _SMALL), 1)
+    factor = max(round(front.shape[0] / SMALL), 1)
     rows, columns = bounding_box(mask)
-    seen = np.asarray(joints, np.float64).copy()
-    present = (seen[:, 0] != 0) | (seen[:, 1] != 0)
-    seen[present, :2] -= (columns.start, rows.start)
-    seen[:, :2] /= factor
-    frame = find_body_frame(seen, present)
-    if frame is None:
-        return out
     part = out[rows, columns]  # a view: written in place
-    small, inside = _shrink(part, mask[rows, columns], factor)
-    trunk = trunk_fill(small, inside, frame)
-    if trunk is not None:
-        _apply(part, trunk, factor)
-    head = head_fill(small, inside, frame)
-    if head is not None:
-        _apply(part, head, factor)
+    small, inside = shrink(part, mask[rows, columns], factor)
+    for fill in back_fills(small, inside, joints, (columns.start, rows.start), factor):
+        apply_fill(part, fill, factor)
     return out
 
 
-def _shrink(front: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def back_fills(
+    small: NDArray[np.uint8], inside: NDArray[np.bool_], joints: NDArray[np.floating], origin: tuple[int, int], factor: int
+) -> list[Fill]:
+    """What replaces the front's colours on the back: of the trunk, then of the head, where these are seen from the front.
+
+    Args:
+        small, inside: of :func:`shrink`.
+        joints: (31, 3) canvas pixels, (0, 0, 0) where missing.
+        origin: x, y of the reduced window on the canvas.
+        factor: by which it was reduced.
+    """
+    seen = np.asarray(joints, np.float64).copy()
+    present = (seen[:, 0] != 0) | (seen[:, 1] != 0)
+    seen[present, :2] -= origin
+    seen[:, :2] /= factor
+    frame = find_body_frame(seen, present)
+    if frame is None:
+        return []
+    return [fill for fill in (trunk_fill(small, inside, frame), head_fill(small, inside, frame)) if fill is not None]
+
+
+def shrink(front: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Picture and mask reduced by a whole factor; a reduced pixel is the mean of its pixels inside the mask.
 
     Sides that the factor does not divide are completed with empty pixels.
@@ -73,7 +85,7 @@ def _shrink(front: NDArray[np.uint8], mask: NDArray[np.bool_], factor: int) -> t
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), share > 0.25
 
 
-def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
+def apply_fill(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
     """Blend a fill into the full-size picture in place, keeping the front's fine detail where its colour is about the fill's."""
     window = bounding_box(fill.alpha > 1e-3) if (fill.alpha > 1e-3).any() else None
     if window is None:
@@ -86,11 +98,11 @@ def _apply(out: NDArray[np.uint8], fill: Fill, factor: int) -> None:
         cv2.resize(np.ascontiguousarray(a[window]), full)[:height, :width]
         for a in (fill.color, fill.alpha, fill.grain, fill.detail)
     )
-    coarse = cv2.GaussianBlur(target, (0, 0), 2.5 * factor)
+    coarse = cv2.GaussianBlur(target, (0, 0), COARSE * factor)
     away = np.maximum.reduce(cv2.split(cv2.absdiff(coarse, color)))  # far faster than a maximum along the last axis
-    alike = cv2.erode(np.clip(1 - away / _DETAIL_REACH, 0, 1), np.ones((4 * factor + 1,) * 2, np.uint8))
-    alike = alike * keep * np.float32(_DETAIL_SHARE)
-    detail = np.clip(cv2.transform(target - coarse, np.full((1, 3), 1 / 3)), -_DETAIL_LIMIT, _DETAIL_LIMIT) * alike
+    alike = cv2.erode(np.clip(1 - away / DETAIL_REACH, 0, 1), np.ones((4 * factor + 1,) * 2, np.uint8))
+    alike = alike * keep * np.float32(DETAIL_SHARE)
+    detail = np.clip(cv2.transform(target - coarse, np.full((1, 3), 1 / 3)), -DETAIL_LIMIT, DETAIL_LIMIT) * alike
     filled = color + (detail + grain)[..., None]
     mixed = target + (filled - target) * alpha[..., None]
     out[big] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -32,6 +32,18 @@ class Surface:
     mesh: Mesh
     depth: CleanDepth
 
+    def simplified(self, faces: int | None) -> Surface:
+        """The same with about so many faces, if it has more; None: as it is.
+
+        Raises:
+            MissingPackageError: fast-simplification is not installed.
+        """
+        if faces is None or len(self.mesh.faces) <= faces:
+            return self
+        from h2k_rt.surface.decimate import decimate
+
+        return replace(self, mesh=decimate(self.mesh, faces))
+
     def place(self, height: float, floor: float = 0.0) -> tuple[Mesh, Placement]:
         """The mesh in metres, ``height`` tall, its lowest point at y = ``floor``."""
         mesh, placement = place(self.mesh, height)
@@ -89,11 +101,7 @@ def make_surface(
             from h2k_rt.surface.poisson import poisson_mesh
 
             mesh = poisson_mesh(mesh, depth=poisson_depth)
-    if faces is not None and len(mesh.faces) > faces:
-        from h2k_rt.surface.decimate import decimate
-
-        mesh = decimate(mesh, faces)
-    return Surface(mesh, clean)
+    return Surface(mesh, clean).simplified(faces)
 
 
 def _cloud(

@@ -16,7 +16,7 @@ _MIXED_PX = 3
 #: So many pixels inside a colour is surely the person's, unless the limb is thin; outside, so many are surely background.
 _SURE_PX, _OUTSIDE_PX = 12, 5
 #: Grey levels by which background and person must differ for a pixel to be told apart.
-_DISTINCT = 36.0
+DISTINCT = 36.0
 
 
 def canvas_colours(
@@ -31,6 +31,12 @@ def canvas_colours(
     """
     front = front_colours(rgb, mask)
     return front, back_colours(front, mask, joints)
+
+
+def edge_lengths(size: int) -> tuple[int, float, float]:
+    """Pixels of a canvas of ``size``: mixed with the background; surely the person's from there; surely background from there."""
+    ratio = size / 2048
+    return max(round(_MIXED_PX * ratio), 2), max(_SURE_PX * ratio, 4.0), max(_OUTSIDE_PX * ratio, 2.0)
 
 
 def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -49,15 +55,14 @@ def front_colours(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
     out = rgb.copy()
     if not mask.any():
         return out
-    ratio = mask.shape[0] / 2048
-    mixed, core = max(round(_MIXED_PX * ratio), 2), max(_SURE_PX * ratio, 4.0)
+    mixed, core, outside = edge_lengths(mask.shape[0])
     window = bounding_box(mask, margin=2 * round(core))
     inside = mask[window]
     depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     sure = depth > mixed
     picture = np.ascontiguousarray(rgb[window]).reshape(-1, 3)
     if (depth > core).any():
-        sure &= ~_background_inside(picture, inside, depth, core, max(_OUTSIDE_PX * ratio, 2.0))
+        sure &= ~_background_inside(picture, inside, depth, core, outside)
     if sure.any():
         at = np.flatnonzero(inside & ~sure)
         distance, source = nearest_known(sure, at)
@@ -111,6 +116,6 @@ def _background_inside(
         return np.maximum(np.maximum(apart[:, 0], apart[:, 1]), apart[:, 2])
 
     # Halfway mixed pixels count as background, too.
-    foreign = (difference(person, beside) > _DISTINCT) & (difference(own, beside) < difference(own, person))
+    foreign = (difference(person, beside) > DISTINCT) & (difference(own, beside) < difference(own, person))
     result.ravel()[at] = foreign
     return result
