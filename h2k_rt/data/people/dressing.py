@@ -147,7 +147,7 @@ class Dresser:
         """A top and a skirt of one cloth."""
         fabric = sample_fabric(wearer.rng, self._kinds, calm=0.3)
         waist = wearer.rng.uniform(0.85, 1.25)
-        self._wear_top(clothes, wearer, tucked=True, fabric=fabric, hem=waist - 0.4)
+        self._wear_top(clothes, wearer, tucked=True, fabric=fabric, hem=waist - 0.3)
         self._wear_skirt(clothes, wearer, fabric, waist)
         if wearer.rng.random() < 0.2:
             self._wear_jacket(clothes, wearer)
@@ -164,7 +164,8 @@ class Dresser:
             fabric = sample_fabric(rng, kinds, calm=0.2)
         top = styles.sample_top(rng, style, loose=0.3 if tucked else 1.0)
         if tucked:
-            top = replace(top, hem=rng.uniform(0.2, 0.4) if hem is None else hem, ease=min(top.ease, 0.008))
+            # Short below the waist: what lies under a skirt could only poke through it.
+            top = replace(top, hem=rng.uniform(0.45, 0.55) if hem is None else hem, ease=min(top.ease, 0.008))
         self._put_on_top(clothes, wearer, name, top, style.details, fabric, printed=hem is None)
 
     def _wear_jacket(self, clothes: Clothes, wearer: _Wearer) -> None:
@@ -196,6 +197,8 @@ class Dresser:
         rng = wearer.rng
         name, style = self._pick_style(wearer, "bottom", styles.BOTTOMS)
         bottom: Bottom = styles.sample_bottom(rng, style)
+        if clothes.surfaces:  # a tucked top
+            bottom = replace(bottom, waist=max(bottom.waist, 0.78))
         denim = "jeans" in style.details and rng.random() < 0.5
         fabric = sample_fabric(rng, ("denim",) if denim else self._kinds, calm=0.8)
         sewn = self.tailor.bottom(bottom, wearer.body, wearer.posed, clothes.under, over)
