@@ -291,13 +291,14 @@ def test_clothes_lie_outside_of_the_skin(figures: list[Figure], factory: PersonF
     assert inside / total < 0.03, f"{inside} of {total} vertices beside bare skin are under it"
 
 
+@pytest.mark.slow
 @needs_assets
 def test_holdout_people_wear_what_training_never_shows() -> None:
     seen: dict[str, dict[str, set[str]]] = {}
     for split in ("train", "holdout"):
         people = PersonFactory(ASSETS, split, detail=0)
         drawn: dict[str, set[str]] = {"hair": set(), "skin": set(), "shoes": set(), "garment": set(), "fabric": set()}
-        for index in range(25):
+        for index in range(20):
             rng = np.random.default_rng([9, index])
             about = people.sample(rng).about
             drawn["hair"].add(str(about["hair"]))
