@@ -146,7 +146,7 @@ class ViewCamera:
 
     def lift(self, depth: NDArray[np.floating], method: Method = METHOD) -> NDArray[np.float64]:
         """(S, S) depth in nu as :meth:`canvas_depth` leaves it -> (S, S, 3) world metres; meaningless where it is background."""
-        rows, columns = np.indices(depth.shape)
+        rows, columns = np.meshgrid(*(np.arange(length) for length in depth.shape), indexing="ij")
         _, canvas = self._ray_lengths(rows, columns)
         distance = (np.asarray(depth, np.float64) * method.depth_unit_px - method.size / 2) / method.focal_px + 1
         z = distance / canvas - 1 + self.distance
