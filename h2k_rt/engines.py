@@ -52,24 +52,23 @@ def device_engines(
     """How the device pipeline opens a network on a stream of a GPU.
 
     Args:
-        engine: "auto" and "onnxruntime" are ONNX Runtime's CUDA provider; "torch" is PyTorch in FP32.
+        engine: "auto" and "onnxruntime" are ONNX Runtime's CUDA provider; "torch" is PyTorch, running the same graphs.
         precision: "fp16" and "fp32" choose the graph; "auto" is FP16 where the bundle has it.
         number: of the GPU.
 
     Raises:
-        EngineError: there is no such engine, or it cannot run in this precision.
+        EngineError: there is no such engine.
         BundleError: a file is missing or has changed.
     """
-    if engine == "torch":
-        if precision == "fp16":
-            raise EngineError("PyTorch runs the networks in FP32 only; use --engine onnxruntime for FP16")
-        return _torch_device_engines(bundle, number)
-    if engine not in ("auto", "onnxruntime"):
+    if engine not in ("auto", "onnxruntime", "torch"):
         raise EngineError(f"there is no engine {engine!r}; choose auto, onnxruntime or torch")
 
     def open_engine(name: str, stream: DeviceStream) -> DeviceEngine:
         chosen = precision if precision != "auto" else "fp16" if "fp16" in bundle.precisions(name) else "fp32"
-        return OnnxRuntimeDeviceEngine(bundle.network(name, chosen), name=name, stream=stream, device=number)
+        graph = bundle.network(name, chosen)
+        if engine == "torch":
+            return _torch_device_engine(graph, name, f"cuda:{number}")
+        return OnnxRuntimeDeviceEngine(graph, name=name, stream=stream, device=number)
 
     return open_engine
 
@@ -80,22 +79,12 @@ def _torch_engines(bundle: Bundle) -> dict[str, Engine]:
     return dict(torch_engines(_weights(bundle)))
 
 
-def _torch_device_engines(bundle: Bundle, number: int) -> Callable[[str, DeviceStream], DeviceEngine]:
+def _torch_device_engine(graph: Path | bytes, name: str, device: str) -> DeviceEngine:
     from h2k_engines import TorchDeviceEngine
-    from h2k_export import torch_engines
+    from h2k_engines.onnx_in_torch import open_graph
 
-    weights = _weights(bundle)
-    try:
-        engines = torch_engines(weights, device=f"cuda:{number}", fold=True, kind=TorchDeviceEngine)
-    except EngineFailure as error:
-        raise EngineError(f"bundle {bundle.name}: {error}") from error
-
-    def open_engine(name: str, stream: DeviceStream) -> DeviceEngine:
-        opened = engines[name]
-        assert isinstance(opened, TorchDeviceEngine)
-        return opened
-
-    return open_engine
+    module, inputs, outputs = open_graph(graph, name)
+    return TorchDeviceEngine(module, name, inputs, outputs, device=device)
 
 
 def _weights(bundle: Bundle) -> Path | bytes:

@@ -141,14 +141,11 @@ def net_of_state(state: Mapping[str, Any], where: str, width: float | None = Non
     return net.eval().requires_grad_(False)
 
 
-def torch_engines(
-    weights: Weights, *, device: str = "cpu", fold: bool = False, kind: type[TorchEngine] | None = None
-) -> dict[str, TorchEngine]:
+def torch_engines(weights: Weights, *, device: str = "cpu", fold: bool = False) -> dict[str, TorchEngine]:
     """All eight networks on PyTorch, with the tensor names and meanings of the exported graphs: the reference.
 
     Args:
         fold: fold the batch norms into the convolutions first: faster, differs by rounding.
-        kind: class of the engines; None: :class:`TorchEngine`.
     """
     from h2k_engines.torch_engine import TorchEngine
 
@@ -159,7 +156,7 @@ def torch_engines(
 
     modules = exported_modules(load_human_net(weights))
     return {
-        name: (kind or TorchEngine)(
+        name: TorchEngine(
             fold_batch_norms(module) if fold else module,
             name,
             tensor_specs(GRAPHS[name].inputs),
