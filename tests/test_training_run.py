@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import load_file
 from training_data import WIDTH, capsule_dataset, tiny_config, toml_of
@@ -71,7 +72,7 @@ def test_kill_and_resume_is_as_if_nothing_had_happened(tmp_path: Path, data: Pat
     config = tiny_config(run={"checkpoint_minutes": 0.0})
     file = tmp_path / "config.toml"
     file.write_text(toml_of(config))
-    steps = 60
+    steps = 24
     killed = tmp_path / "killed"
     process = subprocess.Popen(command(killed, data, file, "--steps", steps), stdout=subprocess.DEVNULL)
     end = time.monotonic() + 300
@@ -116,30 +117,72 @@ def test_training_learns(tmp_path: Path, data: Path) -> None:
     assert last["low/depth_front"] < first["low/depth_front"]
 
 
-def test_accumulated_batches_are_one_large_batch(tmp_path: Path, data: Path) -> None:
-    """Without each batch's own statistics, two batches of one are a batch of two."""
+def gradients_of_first_step(run: Path, data: Path, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Gradients of all trained parameters when the first step is made."""
+    found = {}
+
+    def keep(networks: Networks, name: str, rate: float) -> float:
+        found.update({f"{name}.{key}": p.grad.clone() for key, p in network(networks.live, name).named_parameters()})
+        return 0.0
+
+    monkeypatch.setattr(Networks, "step", keep)
+    Trainer(job(run, data, config, limit=Limit(steps=1)), ONE).run()
+    return found
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without each batch's own statistics, the gradient of two batches of one is that of a batch of two."""
     settings = {"frozen_statistics": True, "precision": "float32"}
-    low = {"batch": 2, "window": [64, 48]}
-    large = Trainer(job(tmp_path / "a", data, tiny_config(run=settings, low=low)), ONE).run()
-    small = tiny_config(run=settings, low=low | {"batch": 1}, optimizer={"accumulate": 2})
-    accumulated = Trainer(job(tmp_path / "b", data, small), ONE).run()
-    for key, value in tensors(large).items():
-        torch.testing.assert_close(tensors(accumulated)[key], value, rtol=1e-4, atol=2e-5)
+    low = {"batch": 2, "window": [48, 48]}
+    large = gradients_of_first_step(tmp_path / "a", data, tiny_config(run=settings, low=low), monkeypatch)
+    config = tiny_config(run=settings, low=low | {"batch": 1}, optimizer={"accumulate": 2})
+    accumulated = gradients_of_first_step(tmp_path / "b", data, config, monkeypatch)
+    assert large.keys() == accumulated.keys() and len(large) > 100
+    for key, value in large.items():
+        assert (accumulated[key] - value).norm() <= 1e-3 * value.norm() + 1e-7, key
 
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_double_batch(tmp_path: Path, data: Path) -> None:
+    """Started by torchrun, on the CPU."""
     settings = {"frozen_statistics": True, "precision": "float32"}
-    low = {"batch": 1, "window": [64, 48]}
+    low = {"batch": 1, "window": [48, 48]}
     file = tmp_path / "config.toml"
     file.write_text(toml_of(tiny_config(run=settings, low=low)))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     words = command(tmp_path / "two", data, file, "--steps", 3)[2:]
     done = subprocess.run([*launcher, *words], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-2000:]
-    one = Trainer(job(tmp_path / "one", data, tiny_config(run=settings, low=low | {"batch": 2})), ONE).run()
-    for key, value in tensors(one).items():
-        torch.testing.assert_close(tensors(tmp_path / "two" / "model.safetensors")[key], value, rtol=1e-4, atol=2e-5)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1, "only one process writes"
+    config = tiny_config(run=settings, low=low | {"batch": 2})
+    first = fresh_networks(WIDTH, config.run.seed, config.model.start).state_dict()
+    one = tensors(Trainer(job(tmp_path / "one", data, config), ONE).run())
+    two = tensors(tmp_path / "two" / "model.safetensors")
+    # The first steps of Adam follow the sign of a gradient, so that where it is next to 0 rounding shows; on the whole it must not.
+    moved = sum(float((one[key] - first[key]).abs().sum()) for key in one)
+    apart = sum(float((one[key] - two[key]).abs().sum()) for key in one)
+    assert moved > 1 and apart < 0.01 * moved
+
+
+def _average_in_process(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    nets = [torch.nn.Linear(2, 1, bias=False) for _ in range(3)]
+    for net in nets[: 1 + rank]:
+        net.weight.grad = torch.full((1, 2), float(2 + 4 * rank))
+    world = World(rank, 2, torch.device("cpu"))
+    touched = world.average(nets, [rank >= place for place in range(3)])
+    gradients = [None if net.weight.grad is None else net.weight.grad.tolist() for net in nets]
+    (Path(folder) / f"{rank}.json").write_text(json.dumps([touched, gradients, world.agree(float(rank + 5))]))
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_gradients_of_processes_are_averaged(tmp_path: Path) -> None:
+    """The second network has a gradient in one process only, the third in none."""
+    torch.multiprocessing.spawn(_average_in_process, (str(tmp_path),), nprocs=2)
+    for rank in (0, 1):
+        touched, gradients, agreed = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert touched == [True, True, False] and gradients == [[[4.0, 4.0]], [[3.0, 3.0]], None] and agreed == 5.0
 
 
 def test_a_loss_that_is_no_number_stops_with_the_sample_named(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

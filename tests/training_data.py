@@ -46,7 +46,7 @@ def tiny_config(**tables: Any) -> TrainingConfig:
         "model": {"width": WIDTH, "background_value": -2.0},
         "optimizer": {"warm_up": 2},
         "run": {"workers": 0, "checkpoint_minutes": 1000.0, "log_seconds": 1000.0},
-        "low": {"batch": 2, "window": [64, 48]},
+        "low": {"batch": 2, "window": [48, 48]},
         "parts": {"batch": 1, "crops": [1, 0, 1, 0, 1]},
         "trunk": {"batch": 1, "crops": 1, "crop": [64, 64]},
     }

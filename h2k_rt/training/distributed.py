@@ -71,6 +71,8 @@ class World:
     def _mean(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their mean over all processes, in one message."""
         tensors = list(tensors)
+        if not tensors:
+            return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
         flat /= self.size
