@@ -115,7 +115,7 @@ def test_the_trunk_reads_what_it_reads_in_use(folder: Path, sample: Sample, tmp_
     prepared = FrozenNetworks(net, method).prepare(sample, config, RNG(0), augmented=False)
     x0, y0, x1, y1 = prepared.box
     assert not any(n % 8 for n in prepared.box)
-    np.testing.assert_allclose(prepared.normals, maps.normals[:, y0:y1, x0:x1], atol=1e-3)
+    np.testing.assert_allclose(prepared.normals, maps.normals[:, y0:y1, x0:x1], atol=1e-3, rtol=1e-3)
     np.testing.assert_allclose(prepared.low_depth, maps.low_depth[:, y0 // 8 : y1 // 8, x0 // 8 : x1 // 8], atol=1e-6)
     np.testing.assert_array_equal(prepared.depth, sample.depth[:, y0:y1, x0:x1])
     assert (sample.depth > 0).sum() == (prepared.depth > 0).sum()
@@ -150,7 +150,8 @@ def test_crops_of_the_trunk_keep_their_phase(tmp_path: Path) -> None:
     assert (low[0, 20:] == METHOD.front_background).all() and not depth[:, 160:].any() and (low[1, 20:] == 0).all()
 
 
-def test_steps_of_parts_and_trunk_have_gradients(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_steps_of_parts_have_gradients(folder: Path, tmp_path: Path) -> None:
     from h2k_rt.training.stages import make_stages
 
     names = ("face", "arm", "shoe")
