@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from h2k_kernels.launch import DeviceFailure, Runtime
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+ON_GPU = os.environ.get("H2K_KERNELS_ON_GPU") == "1"
+if ON_GPU:
+    import gpu_kernels
+
+    gpu_kernels.install()
 
 
 def shared_dir() -> Path:
@@ -67,3 +74,22 @@ def load_vectors(vectors_dir: Path) -> Callable[[str], dict[str, np.ndarray]]:
 def kernel_folder(pytestconfig: pytest.Config) -> Path:
     """Where CUDA kernels compiled for the CPU are kept between runs."""
     return pytestconfig.cache.mkdir("cuda_host")
+
+
+@pytest.fixture(autouse=ON_GPU)
+def _device_memory() -> Iterator[None]:
+    """On a GPU: what a test has shown of its arrays goes with it."""
+    yield
+    if ON_GPU:
+        gpu_kernels.forget()
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Runtime:
+    """The first GPU; skips the test where there is none."""
+    runtime = Runtime()
+    try:
+        runtime.open()
+    except DeviceFailure as absent:
+        pytest.skip(str(absent))
+    return runtime

@@ -116,7 +116,7 @@ def test_persons_beside_each_other(kernels: dict[str, HostModule]) -> None:
     """One whose trunk was missed in part, one at the canvas's border, nobody, and one of whom most is missing."""
     lacking, person = lacking_body()
     shifted = [np.roll(array, (SIZE - 162, -54), (-2, -1)) for array in body(2)]
-    empty = np.full((2, SIZE, SIZE), 6, np.float32)
+    empty = np.stack([np.full((SIZE, SIZE), 6, np.float32), np.zeros((SIZE, SIZE), np.float32)])
     mostly = lacking.copy()
     mostly[0, 50:], mostly[1, 50:] = 6, 0
     depth, masks = np.stack([lacking, shifted[0], empty, mostly]), np.stack([person, shifted[1], person, person])

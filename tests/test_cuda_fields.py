@@ -10,7 +10,7 @@ import pytest
 from cuda_host import HostModule, device_view
 from cuda_kernels import host_module, poisoned
 from h2k_kernels.distance_field import distance_field as twin
-from h2k_kernels.launch import LaunchPlan, distance_field, push_pull
+from h2k_kernels.launch import DeviceArray, LaunchPlan, distance_field, push_pull
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
@@ -123,12 +123,10 @@ def test_filling(kernels: dict[str, HostModule], height: int, width: int) -> Non
     assert (pyramid[-16:] == 0xFF).all()
 
 
-def planes_of(values: NDArray[np.float32], plane: int):
+def planes_of(values: NDArray[np.float32], plane: int) -> DeviceArray:
     """(B, H, W), one plane of (B, 2, H, W), as a device array."""
-    from h2k_kernels.launch import DeviceArray
-
-    part = values[:, plane]
-    return DeviceArray(part.ctypes.data, part.shape, part.dtype, part.strides, values, (1, 0))
+    part, whole = values[:, plane], device_view(values)
+    return DeviceArray(whole.pointer + plane * values.strides[1], part.shape, part.dtype, part.strides, whole.owner, whole.device)
 
 
 def test_levels_end_at_two_pixels() -> None:

@@ -150,10 +150,9 @@ def test_photos_one_after_the_other(subject: Subject) -> None:
     allocations = runtime.allocations
 
     # Another photo of the same window size, placed elsewhere: the recorded chain, with its arguments.
-    mirrored = subject.rgb[200:, ::-1].copy(), subject.mask[200:, ::-1].copy()
     joints = subject.joints.copy()
-    joints[:, 0], joints[:, 1] = subject.rgb.shape[1] - joints[:, 0], joints[:, 1] - 200
-    other = replace(subject, rgb=mirrored[0], mask=mirrored[1], joints=joints, shift=49.3)
+    joints[:, 1] -= 200
+    other = replace(subject, rgb=subject.rgb[200:].copy(), mask=subject.mask[200:].copy(), joints=joints, shift=49.3)
     assert other.job().window.size == subject.job().window.size and other.job().window != subject.job().window
     second = pipeline.reconstruct(other.job(), other.canvas_joints())
     assert pipeline.replays == 2 and runtime.allocations == allocations, "nothing is allocated per photo"

@@ -10,7 +10,7 @@
 //
 // The maps are a window of the canvas. Pictures are (B, H, W) uchar4, of which the fourth byte is not used.
 
-#include "common.cuh"
+#include "bits.cuh"
 
 struct Rules {
   float mixed, core, outside;  // px: mixed with the background; surely the person's; surely background
@@ -42,7 +42,9 @@ struct Maps {
 //   inside, away (B, H, W): distance to the silhouette inside and outside of the mask
 extern "C" __global__ void __launch_bounds__(256)
     colour_targets(const float* __restrict__ inside, const float* __restrict__ away, unsigned char* __restrict__ core,
-                   unsigned char* __restrict__ edge, unsigned char* __restrict__ background, const Maps maps, const Rules rules) {
+                   unsigned char* __restrict__ edge, unsigned char* __restrict__ background, int* __restrict__ any_sure,
+                   const Maps maps, const Rules rules) {
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) any_sure[blockIdx.z] = 0;
   PIXEL_AND_PERSON;
   const float depth = inside[at];
   core[at] = depth > rules.core;
@@ -56,11 +58,12 @@ __device__ __forceinline__ float difference(uchar4 a, uchar4 b) {
 
 //   canvas (B, N, N, 4);   origin (B, 2): x, y of the maps on it;   picture (B, H, W, 4): written, the canvas there
 //   nearest_core, nearest_background (B, H, W): flat indices, -1 where there is none near enough
-//   sure, unsure (B, H, W): of the mask, written
+//   sure, unsure (B, H, W): of the mask, written;   any_sure (B): whether there is a sure one, written
 extern "C" __global__ void __launch_bounds__(256)
     colour_sure(const uchar4* __restrict__ canvas, const int* __restrict__ origin, int size, const float* __restrict__ inside,
                 const int* __restrict__ nearest_core, const int* __restrict__ nearest_background, uchar4* __restrict__ picture,
-                unsigned char* __restrict__ sure, unsigned char* __restrict__ unsure, const Maps maps, const Rules rules) {
+                unsigned char* __restrict__ sure, unsigned char* __restrict__ unsure, int* __restrict__ any_sure, const Maps maps,
+                const Rules rules) {
   PIXEL_AND_PERSON;
   canvas += (long long)person * size * size;
   const int left = origin ? origin[2 * person] : 0, top = origin ? origin[2 * person + 1] : 0;
@@ -79,6 +82,7 @@ extern "C" __global__ void __launch_bounds__(256)
   const bool good = depth > rules.mixed && !foreign;
   sure[at] = good;
   unsure[at] = depth > 0.f && !good;
+  if (good && !load_relaxed(any_sure + person)) atomicOr(any_sure + person, 1);
 }
 
 //   picture (B, H, W, 4): changed where `source` names a pixel, which is never one that is changed
@@ -91,14 +95,14 @@ extern "C" __global__ void __launch_bounds__(256)
 
 __device__ __forceinline__ unsigned char to_byte(float v) { return (unsigned char)min(max(__float2int_rn(v), 0), 255); }
 
-//   picture (B, H, W, 4);   front, back (B, H, W, 4): written, both the same
+//   picture (B, H, W, 4);   front, back (B, H, W, 4): written, both the same; as the photo is where nothing was sure
 extern "C" __global__ void __launch_bounds__(256)
     colour_even(const uchar4* __restrict__ picture, const float* __restrict__ inside, uchar4* __restrict__ front,
-                uchar4* __restrict__ back, const Maps maps, const Rules rules) {
+                uchar4* __restrict__ back, const int* __restrict__ any_sure, const Maps maps, const Rules rules) {
   PIXEL_AND_PERSON;
   uchar4 own = picture[at];
   const float depth = inside[at], reach = 1.5f * rules.core;
-  if (depth > 0.f && depth < reach) {
+  if (depth > 0.f && depth < reach && any_sure[person]) {
     int red = 0, green = 0, blue = 0, count = 0;
     for (int row = max(y - rules.box, 0); row <= min(y + rules.box, maps.height - 1); ++row)
       for (int column = max(x - rules.box, 0); column <= min(x + rules.box, maps.width - 1); ++column) {

@@ -51,6 +51,7 @@ def _sizes(height: int, width: int, persons: int) -> dict[str, int]:
     """Bytes of each array in the scratch memory, multiples of 16."""
     mask, field = persons * height * width, 4 * persons * height * width
     sizes = dict.fromkeys(("one", "two", "three"), mask) | dict.fromkeys(("inside", "away", "first", "second", "picture"), field)
+    sizes["any"] = 4 * persons
     sizes["work"] = distance_field.scratch_bytes(height, width, persons)
     return {name: -(-size // 16) * 16 for name, size in sizes.items()}
 
@@ -120,13 +121,25 @@ def plan(
     return [
         *distance_field.plan(mask, work, distance=inside, where=mask, zeros=True),
         *distance_field.plan(mask, work, distance=away, limit=rules.outside + 1),
-        own("colour_targets", inside, away, core, edge, background),
+        own("colour_targets", inside, away, core, edge, background, memory["any"]),
         *distance_field.plan(core, work, index=nearest_core, where=edge, limit=_up_to(1.5 * rules.core)),
         *distance_field.plan(background, work, index=nearest_background, where=edge),
-        own("colour_sure", canvas, place, np.int32(size), inside, nearest_core, nearest_background, picture, sure, unsure),
+        own(
+            "colour_sure",
+            canvas,
+            place,
+            np.int32(size),
+            inside,
+            nearest_core,
+            nearest_background,
+            picture,
+            sure,
+            unsure,
+            memory["any"],
+        ),
         *distance_field.plan(sure, work, index=source, where=unsure, limit=_up_to(rules.core)),
         ("person_colours", replace),
-        own("colour_even", picture, inside, front, back),
+        own("colour_even", picture, inside, front, back, memory["any"]),
     ]
 
 

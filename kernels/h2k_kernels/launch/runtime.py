@@ -6,6 +6,7 @@ pointers pass between them and this package as they are.
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -107,6 +108,8 @@ class Runtime:
             if self._context is None:
                 self._cuda = _pycuda()
                 self._context = _primary_context(self._cuda, self.number)
+                # A context that is only collected at exit would be given back in the wrong way.
+                atexit.register(self.close)
 
     @property
     def name(self) -> str:
@@ -142,8 +145,9 @@ class Runtime:
                 stream.raw.synchronize()
 
     def close(self) -> None:
-        """Unload the modules and let go of the context."""
+        """Unload the modules and let go of the context; done at exit, too. Arrays and streams are of no use afterwards."""
         if self._context is not None:
+            atexit.unregister(self.close)
             with self.active():
                 self._kernels.clear()
                 self._modules.clear()
