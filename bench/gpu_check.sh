@@ -57,14 +57,13 @@ fi
 step "what is here" 60 "$python" - <<'PY'
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-print(subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip())
+subprocess.run("nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader", shell=True)
 for name in ("numpy", "opencv-python-headless", "torch", "onnxruntime", "onnxruntime-gpu", "onnx", "pycuda"):
     try:
         print(name, version(name))
     except PackageNotFoundError:
         print(name, "is not installed")
 from h2k_kernels.launch import Runtime
-from h2k_kernels.launch.compile import read_source
 runtime = Runtime()
 print(runtime.name, runtime.architecture, runtime.memory())
 PY
