@@ -233,7 +233,9 @@ def _run_in_background(folder: Path, count: int) -> subprocess.Popen[str]:
     tests = str(Path(data_samples.__file__).parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((tests, os.environ.get("PYTHONPATH", "")))}
     words = [sys.executable, script, folder / "set"]
-    run = subprocess.Popen(words, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    # A test run started in the background passes on an ignored SIGINT.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    run = subprocess.Popen(words, env=environment, start_new_session=True, preexec_fn=heed, stderr=subprocess.PIPE, text=True)
     samples = folder / "set/samples"
     _until(lambda: samples.is_dir() and len(list(samples.iterdir())) >= 5)
     return run
