@@ -18,7 +18,9 @@ WIDTH = 1 / 16
 def capsule_dataset(folder: Path, size: int, count: int) -> Path:
     """``count`` capsule persons that differ in place, depth and colour."""
     writer = DatasetWriter(folder, Description(size, count, ("color", "mask", "depth")))
-    front, back = surface_bodies.person(size)
+    # Rays are cast for 512 pixels; larger pictures repeat them, which is good enough for numbers to be compared.
+    repeat = max(1, size // 512)
+    front, back = (np.kron(side, np.ones((repeat, repeat), np.float32)) for side in surface_bodies.person(size // repeat))
     joints = surface_bodies.person_joints(size)
     # The body has no fingers; four near each hand, so that every part has its fit.
     for first, wrist in ((23, 9), (27, 10)):
