@@ -6,6 +6,9 @@
 # gpu_kernels and gpu_pipeline as .md and .json, and one log. Each step has a limit; one that fails does not stop the rest.
 # PYTHON names the interpreter (python3), ENGINE what runs the networks (torch, or onnxruntime where onnxruntime-gpu is installed).
 set -uo pipefail
+
+# One function, so that the whole file is read before anything runs.
+main() {
 cd "$(dirname "$0")/.."
 out=${1:-${OUT:-bench/results}}
 mkdir -p "$out"
@@ -103,3 +106,5 @@ done
 printf '\n%s s in all.\n' $((SECONDS - started)) | tee -a "$table"
 cat "$table"
 exit $failed
+}
+main "$@"
