@@ -166,6 +166,7 @@ class Reconstructor:
         faces: int | None = None,
         poisson_depth: int = 10,
         seams: bool = False,
+        subject: Subject | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Reconstruction:
         """Make the mesh of one person.
@@ -179,14 +180,16 @@ class Reconstructor:
             faces: decimate the mesh to about so many.
             poisson_depth: of the octree of "poisson".
             seams: add the published grey shells that bridge the silhouette to the cloud of "points".
+            subject: of :func:`find_subject`, in place of ``joints``, ``mask`` and ``person``: found already, by another thread.
             progress: called with each stage's name when it starts.
 
         Raises:
             PersonError: nobody there, or not enough of them.
         """
         watch = Stopwatch(progress)
-        with watch("find person"):
-            subject = self._find(photo, joints, mask, person)
+        if subject is None:
+            with watch("find person"):
+                subject = find_subject(self.finder, photo, joints, mask, person)
         surface: Surface | None = None
         if self.pipeline is None:
             canvas, maps = self._on_cpu(photo, subject, watch)
@@ -274,26 +277,6 @@ class Reconstructor:
             result = self.pipeline.reconstruct(job, on_canvas) if with_mesh else self.pipeline.run(job)
         return Canvas(result.rgb, result.mask, on_canvas, transforms, framing), result.maps, result.surface
 
-    def _find(
-        self, photo: Photo, joints: NDArray[np.float64] | None, mask: NDArray[np.uint8] | None, person: int | None
-    ) -> Subject:
-        """The person to reconstruct: what was given, the rest from the finder."""
-        shape = photo.rgb.shape[:2]
-        if mask is not None and mask.shape != shape:
-            raise MaskError(
-                f"{photo.name}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {shape[1]} x {shape[0]}"
-            )
-        if joints is not None and mask is not None:
-            return Subject(joints, mask, 1, 1)
-        people = self.finder.find(photo.rgb)
-        if joints is None:
-            number = person or (1 if mask is None else _overlapping(people, mask))
-            chosen = self.finder.pick(people, number)
-            return Subject(chosen.joints, chosen.mask if mask is None else mask, len(people), number)
-        # The joints say who is meant.
-        number = person or 1 + int(np.argmin([_distance(joints, candidate.joints) for candidate in people]))
-        return Subject(joints, self.finder.pick(people, number).mask, len(people), number)
-
     def _frame(self, photo: Photo, joints: NDArray[np.float64], mask: NDArray[np.uint8]) -> Canvas:
         """Photo, mask and joints on the canvas, and the parts' transforms there."""
         size = self.method.size
@@ -323,6 +306,34 @@ class Subject:
     mask: NDArray[np.uint8]
     found: int
     number: int
+
+
+def find_subject(
+    finder: PersonFinder,
+    photo: Photo,
+    joints: NDArray[np.float64] | None = None,
+    mask: NDArray[np.uint8] | None = None,
+    person: int | None = None,
+) -> Subject:
+    """The person to reconstruct: what was given, the rest from the finder; arguments as :meth:`Reconstructor.reconstruct`.
+
+    Raises:
+        PersonError: nobody there, or not enough of them.
+        MaskError: the mask has another size than the photo.
+    """
+    shape = photo.rgb.shape[:2]
+    if mask is not None and mask.shape != shape:
+        raise MaskError(f"{photo.name}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the photo {shape[1]} x {shape[0]}")
+    if joints is not None and mask is not None:
+        return Subject(joints, mask, 1, 1)
+    people = finder.find(photo.rgb)
+    if joints is None:
+        number = person or (1 if mask is None else _overlapping(people, mask))
+        chosen = finder.pick(people, number)
+        return Subject(chosen.joints, chosen.mask if mask is None else mask, len(people), number)
+    # The joints say who is meant.
+    number = person or 1 + int(np.argmin([_distance(joints, candidate.joints) for candidate in people]))
+    return Subject(joints, finder.pick(people, number).mask, len(people), number)
 
 
 def _overlapping(people: Sequence[Person], mask: NDArray[np.uint8]) -> int:
