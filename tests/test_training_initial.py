@@ -90,9 +90,15 @@ def test_the_trunk_begins_with_the_upsampled_low_depth() -> None:
     depth[:, 0, 2:6, 2:6], depth[:, 1, 2:6, 2:6] = 1.8, 2.3
     with torch.no_grad():
         raw = net(depth, torch.zeros(1, 6, 64, 64))
-    expected = depth.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    expected = depth
+    for _ in range(3):
+        expected = torch.nn.functional.interpolate(expected, scale_factor=2, mode="bilinear")
+    # Convolutions pad with 0, so the picture's edge differs.
+    raw, expected = raw[..., 8:-8, 8:-8], expected[..., 8:-8, 8:-8]
     torch.testing.assert_close(raw[:, :2], expected, atol=1e-3, rtol=1e-3)
-    assert ((raw[:, 2] > 0) == (expected[:, 1] > expected[:, 0])).all()
+    thickness = expected[:, 1] - expected[:, 0]
+    clear = thickness.abs() > 0.3
+    assert ((raw[:, 2] > 0) == (thickness > 0))[clear].all()
 
 
 def test_part_networks_begin_with_the_low_front_normals() -> None:

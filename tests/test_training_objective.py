@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
 
 from h2k_rt.constants import METHOD
-from h2k_rt.training.config import LossConfig
+from h2k_rt.training.compiled import compiled
+from h2k_rt.training.config import LossConfig, RunConfig, TrainingConfig
 from h2k_rt.training.figures import CM_PER_NU, depth_figures, normal_figures
 from h2k_rt.training.losses import normal_from_depth
 from h2k_rt.training.low_stage import both_normals
 from h2k_rt.training.objective import SHAPE_BETA, chords, depth_terms, masked_mean, normal_terms, total
+from h2k_rt.training.phase2 import trunk_weights
 
 WEIGHTS = LossConfig()
 
@@ -120,3 +123,37 @@ def test_depth_figures() -> None:
     found = depth_figures(depth + 0.2 * person, person, depth)
     assert found["offset"] == pytest.approx(0.2 * CM_PER_NU, rel=1e-3) and found["depth_front"] == pytest.approx(0, abs=1e-3)
     assert found["iou"] == 1 and pytest.approx(512 * 170 / 1568) == CM_PER_NU
+
+
+def test_the_trunk_is_paid_for_relief_rather_than_for_what_it_cannot_see() -> None:
+    n = 96
+    axis = torch.arange(n) - n / 2
+    flat = torch.stack([torch.full((n, n), 1.9), torch.full((n, n), 2.1)])[None]
+    # Ripples of 3 mm every 24 pixels against a lean of 2 cm from top to bottom.
+    ripples = 0.3 / CM_PER_NU * torch.sin(axis * 2 * math.pi / 24)[None].expand(n, n)
+    lean = (2.0 / CM_PER_NU * axis / n)[:, None].expand(n, n)
+    low, trunk = WEIGHTS, trunk_weights(WEIGHTS)
+
+    def cost(weights: LossConfig, missed: torch.Tensor) -> float:
+        return float(total(depth_terms(raw_of(flat), flat + missed, weights, 0.0, 1)))
+
+    assert cost(trunk, ripples) > 1.5 * cost(trunk, lean)
+    assert cost(low, ripples) < cost(low, lean)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_compiled_terms_are_the_same() -> None:
+    depth = body()
+    raw = torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    plain, fused = raw.clone().requires_grad_(), raw.clone().requires_grad_()
+    terms = depth_terms(plain, depth, WEIGHTS, 0.1, 8)
+    total(terms).backward()
+    config = TrainingConfig(run=RunConfig(compile=True))
+    found = compiled(depth_terms, config)(fused, depth, WEIGHTS, 0.1, 8)
+    total(found).backward()
+    assert found.keys() == terms.keys()
+    for name, value in terms.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(fused.grad, plain.grad, rtol=1e-3, atol=1e-6)
+    assert compiled(depth_terms, TrainingConfig()) is depth_terms

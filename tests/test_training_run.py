@@ -263,3 +263,14 @@ def test_average() -> None:
         average(averaged, live, decay)
         expected = decay * expected + (1 - decay) * weight.detach()
     torch.testing.assert_close(next(averaged.parameters()), expected)
+
+
+def test_restarted_networks_begin_anew_and_the_others_do_not(tmp_path: Path, data: Path) -> None:
+    first = Trainer(job(tmp_path / "one", data)).run()
+    net = Trainer(job(tmp_path / "two", data, initial=(first,), restart=("low_depth",))).networks.live
+    before, fresh = load_initial([first], WIDTH), fresh_networks(WIDTH, tiny_config().run.seed, tiny_config().model.start)
+    for name, source in (("low_depth", fresh), ("low_normal", before)):
+        ours, theirs = network(net, name).state_dict(), network(source, name).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
+    changed = network(before, "low_depth").state_dict()
+    assert any(not torch.equal(value, network(fresh, "low_depth").state_dict()[key]) for key, value in changed.items())

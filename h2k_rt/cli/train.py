@@ -33,6 +33,9 @@ def train(
     networks: Annotated[
         str | None, typer.Option("--networks", help="low, parts, or names with commas; by default all of the phase.")
     ] = None,
+    restart: Annotated[
+        str | None, typer.Option("--restart", metavar="NETWORKS", help="Networks that begin with first weights in spite of --init.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="End after so many minutes of work.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=0, help="End after so many steps.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in RUN, if there is one.")] = False,
@@ -68,6 +71,7 @@ def train(
             run=output,
             limit=Limit(steps, None if minutes is None else 60 * minutes),
             initial=tuple(init or ()),
+            restart=parse_networks(restart, phase) if restart else (),
             holdout=tuple(holdout or ()),
             people=PeopleOptions(people, assets) if people else None,
             resume=resume,

@@ -65,6 +65,7 @@ class Job:
         data, holdout: dataset folders; people: samples made on the fly, instead of ``data``.
         run: folder for checkpoints, logs and the result.
         initial: files to start from, see ``initial.load_initial``.
+        restart: networks that begin with first weights all the same.
         resume: go on from the last checkpoint in ``run`` if there is one.
         cache: folder for prepared samples of phase 2; None: in ``run``.
     """
@@ -76,6 +77,7 @@ class Job:
     run: Path
     limit: Limit
     initial: tuple[Path, ...] = ()
+    restart: tuple[str, ...] = ()
     holdout: tuple[Path, ...] = ()
     people: PeopleOptions | None = None
     resume: bool = False

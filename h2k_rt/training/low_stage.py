@@ -16,7 +16,8 @@ from h2k_rt.constants import METHOD
 from h2k_rt.data.dataset import Sample
 from h2k_rt.training import sheets
 from h2k_rt.training.augment import NetworkPicture, mirrored_joints, network_picture
-from h2k_rt.training.config import TrainingConfig
+from h2k_rt.training.compiled import compiled
+from h2k_rt.training.config import LossConfig, TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
 from h2k_rt.training.figures import depth_figures, normal_figures
 from h2k_rt.training.losses import normal_from_depth
@@ -122,6 +123,14 @@ def both_normals(depth: Tensor) -> Tensor:
     return torch.cat([normal_from_depth(depth[:, :1]), normal_from_depth(depth[:, 1:])], 1)
 
 
+def _low_normal_terms(raw: Tensor, depth: Tensor, weights: LossConfig) -> dict[str, Tensor]:
+    return normal_terms(raw, both_normals(depth), weights, _FACTOR)
+
+
+def _low_depth_terms(raw: Tensor, depth: Tensor, weights: LossConfig) -> dict[str, Tensor]:
+    return depth_terms(raw, depth, weights, weights.depth_background, _FACTOR)
+
+
 class LowStage:
     """Steps of the low-resolution networks."""
 
@@ -136,6 +145,8 @@ class LowStage:
         self.batch = config.low.batch
         self.maker, self.holdout_maker = LowExamples(config), LowExamples(config, augmented=False)
         self.collate = torch.utils.data.default_collate
+        self._normal_terms = compiled(_low_normal_terms, config)
+        self._depth_terms = compiled(_low_depth_terms, config)
 
     def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
         """Losses of a batch, network after network."""
@@ -143,15 +154,14 @@ class LowStage:
         samples = batch["sample"].tolist()
         if "low_normal" in self.networks:
             raw = networks.raw["low_normal"](picture)
-            yield Update(("low_normal",), normal_terms(raw, both_normals(depth), self.config.loss, _FACTOR), samples)
+            yield Update(("low_normal",), self._normal_terms(raw, depth, self.config.loss), samples)
             normals = raw.detach().relu()
         else:
             with torch.no_grad():
                 normals = networks.averaged_raw("low_normal")(picture).relu()
         if "low_depth" in self.networks:
             raw = networks.raw["low_depth"](picture, normals)
-            terms = depth_terms(raw, depth, self.config.loss, self.config.loss.depth_background, _FACTOR)
-            yield Update(("low_depth",), terms, samples)
+            yield Update(("low_depth",), self._depth_terms(raw, depth, self.config.loss), samples)
 
     def measure(self, batch: dict[str, Tensor], networks: Networks) -> dict[str, float]:
         """Figures of one held-out sample."""

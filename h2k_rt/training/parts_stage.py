@@ -17,6 +17,7 @@ from h2k_rt.constants import METHOD, PART_GROUPS, PartGroup
 from h2k_rt.parts import fit_parts
 from h2k_rt.training import sheets
 from h2k_rt.training.augment import Box, network_picture, person_box
+from h2k_rt.training.compiled import compiled
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
 from h2k_rt.training.figures import normal_figures
@@ -184,12 +185,13 @@ class PartsStage:
         self.maker = PartExamples(config, self.networks)
         self.holdout_maker = PartExamples(config, self.networks, augmented=False)
         self.collate = collate_parts
+        self._terms = compiled(normal_terms, config)
 
     def updates(self, batch: dict[str, Any], networks: Networks) -> Iterator[Update]:
         """Losses of a batch, network after network; the prior comes from the averaged low-resolution network."""
         for name, inputs, target, samples in self._crops(batch, networks):
             raw = networks.raw[name](inputs)
-            yield Update((name,), normal_terms(raw, target, self.config.loss, 1), samples)
+            yield Update((name,), self._terms(raw, target, self.config.loss, 1), samples)
 
     def measure(self, batch: dict[str, Any], networks: Networks) -> dict[str, float]:
         """Figures of one held-out sample."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from h2k_rt.networks import HighDepthNet, LowDepthNet, NormalNet
 from h2k_rt.training.nets import head_of
@@ -16,13 +16,14 @@ _HEAD_SHARE = 0.1
 _OPEN_GATE = 4.0
 #: Slope of the trunk's first mask logit over the thickness in nu.
 _MASK_SLOPE = 2.0
+_BINOMIAL = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25]))
 
 
 @torch.no_grad()
 def pass_through(net: nn.Module) -> bool:
     """Change the random weights of a network so that its input of low resolution passes.
 
-    The trunk gives the low depth, upsampled; a part network the low-resolution front normals; each carries them in its first
+    The trunk gives the low depth, interpolated; a part network the low-resolution front normals; each carries them in its first
     channels past every convolution (they are not negative, so ReLUs let them through; batch norms must do nothing). The
     low-resolution networks, which have no such input, begin with quiet last convolutions, the depth in the middle of its range.
 
@@ -44,7 +45,8 @@ def pass_through(net: nn.Module) -> bool:
 
 def _carry_depth(net: HighDepthNet) -> None:
     for level in (1, 2, 3):
-        _carry(net.get_submodule(f"depth{level}.up.1"), (0, 1), (0, 1))
+        # After nearest-neighbour upsampling by 2 a binomial kernel makes it bilinear interpolation: no terraces to unlearn.
+        _carry(net.get_submodule(f"depth{level}.up.1"), (0, 1), (0, 1), _BINOMIAL)
         for place in (0, 3):
             _carry(net.get_submodule(f"merge{level}_1.conv.{place}"), (0, 1), (0, 1))
         if level < 3:
@@ -68,13 +70,15 @@ def _carry_normals(net: NormalNet) -> None:
     _carry(_quiet_head(net), (0, 1, 2, 2), (0, 1, 2, 5))
 
 
-def _carry(conv: nn.Module, sources: Sequence[int], targets: Sequence[int]) -> None:
-    """Make channels ``targets`` of a convolution's output copies of channels ``sources`` of its input."""
+def _carry(conv: nn.Module, sources: Sequence[int], targets: Sequence[int], kernel: Tensor | None = None) -> None:
+    """Make channels ``targets`` of a convolution's output copies of channels ``sources`` of its input, through a kernel."""
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-    middle = conv.kernel_size[0] // 2
+    if kernel is None:
+        kernel = torch.zeros(conv.kernel_size)
+        kernel[conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = 1
     for source, target in zip(sources, targets, strict=True):
         conv.weight[target] = 0
-        conv.weight[target, source, middle, middle] = 1
+        conv.weight[target, source] = kernel
         conv.bias[target] = 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from h2k_rt.networks import HumanNet
+from h2k_rt.training.compiled import compiled
 from h2k_rt.training.config import OptimizerConfig, TrainingConfig
 from h2k_rt.training.nets import RawNet, freeze, network
 
@@ -19,7 +20,7 @@ class Networks:
     Attributes:
         live: trained weights; the trained networks are in training mode.
         averaged: exponential moving average of them (batch-norm statistics too), in evaluation mode; what is kept in the end.
-        raw: trained network -> module that gives its output before the last activation.
+        raw: trained network -> what gives its output before the last activation.
         optimizers: trained network -> its optimiser.
         counts: trained network -> steps it has made.
     """
@@ -30,8 +31,8 @@ class Networks:
         freeze(self.live, names)
         self.averaged = copy.deepcopy(self.live).eval().requires_grad_(False)
         run = config.run
-        self.raw: dict[str, nn.Module] = {
-            name: RawNet(network(self.live, name), run.precision, run.channels_last) for name in names
+        self.raw: dict[str, Callable[..., Tensor]] = {
+            name: compiled(RawNet(network(self.live, name), run.precision, run.channels_last), config) for name in names
         }
         self._averaged_raw = {name: RawNet(network(self.averaged, name), run.precision, run.channels_last) for name in names}
         for name in names:

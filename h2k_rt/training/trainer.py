@@ -141,7 +141,9 @@ class Trainer:
                     for _update in stage.updates(to_device(next(loader), self.world.device), self.networks):
                         pass
 
-            calibrate(nets, feed)
+            # The hooks that measure must see every batch norm.
+            with torch.compiler.set_stance("force_eager"):
+                calibrate(nets, feed)
             self.networks.averaged.load_state_dict(self.networks.live.state_dict())
 
     def _evaluate(self) -> None:
@@ -205,7 +207,12 @@ def to_device(batch: Any, device: torch.device) -> Any:
 def _initial_networks(job: Job, resuming: bool) -> Any:
     config = job.config
     if job.initial and not resuming:
-        return load_initial(job.initial, config.model.width)
+        net = load_initial(job.initial, config.model.width)
+        if job.restart:
+            fresh = fresh_networks(config.model.width, config.run.seed, config.model.start)
+            for name in job.restart:
+                network(net, name).load_state_dict(network(fresh, name).state_dict())
+        return net
     if job.phase == 2 and not resuming:
         raise TrainingError("phase 2 needs the networks of phase 1: give --init with a bundle or the result of phase 1")
     return fresh_networks(config.model.width, config.run.seed, config.model.start)
