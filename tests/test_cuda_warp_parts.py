@@ -9,6 +9,7 @@ import pytest
 from cuda_host import HostModule, device_view
 from cuda_kernels import host_module, poisoned, random_transforms
 from h2k_kernels import Crops, warp_parts
+from h2k_kernels.launch import DeviceArray
 from h2k_kernels.launch.warp_parts import plan
 from numpy.typing import NDArray
 from oracle_rules import unit, wave
@@ -141,6 +142,9 @@ def test_wrong_arguments_are_refused() -> None:
         for array in arrays:
             with pytest.raises(ValueError, match=r"must|has no transform"):
                 attempt(**{name: array})
+    huge = DeviceArray(256, (1, 65536, 65536, 4), np.dtype(np.uint8), (), None, (1, 0))
+    with pytest.raises(ValueError, match="at most 65535 pixels a side"):
+        plan(huge, *(device_view(good[name]) for name in ("low", "to_canvas")), groups, [device_view(good["crops"])])
     with pytest.raises(ValueError, match="32 crops"):
         many = (Crops(tuple(range(33)), 2, 2),)
         views = [device_view(a) for a in (good["picture"], good["low"], np.zeros((1, 33, 2, 3), np.float32))]

@@ -2,7 +2,8 @@
 //
 // One launch fills the input tensors of all part networks. Only crop pixels are computed, and the low normal is never upsampled
 // to the canvas: its bilinear upsampling and the bilinear warp are composed into at most 3 x 3 low-resolution samples.
-// Each thread makes two neighbouring pixels, which it stores at once.
+// Each thread makes two neighbouring pixels, which it stores at once. Pixels of one picture or plane are numbered in 32 bits (the
+// launcher refuses a canvas of more than 65535 pixels a side); planes, persons and crops lie at 64-bit offsets.
 
 #include "common.cuh"
 
@@ -19,7 +20,7 @@ struct Float3 {
 };
 
 // Weighted sum of four pixels in [-1, 1]. Pixel offsets are relative to the person's picture.
-__device__ __forceinline__ float3 sample(const Rgba8& picture, const long long offsets[4], const float weights[4]) {
+__device__ __forceinline__ float3 sample(const Rgba8& picture, const unsigned offsets[4], const float weights[4]) {
   float r = 0.f, g = 0.f, b = 0.f, shares = 0.f, total = 0.f;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -36,11 +37,11 @@ __device__ __forceinline__ float3 sample(const Rgba8& picture, const long long o
   return make_float3(r * (2.f / 255.f) + offset, g * (2.f / 255.f) + offset, b * (2.f / 255.f) + offset);
 }
 
-__device__ __forceinline__ float3 sample(const Float3& picture, const long long offsets[4], const float weights[4]) {
+__device__ __forceinline__ float3 sample(const Float3& picture, const unsigned offsets[4], const float weights[4]) {
   float3 sum = make_float3(0.f, 0.f, 0.f);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float* p = picture.pixels + 3 * offsets[i];
+    const float* p = picture.pixels + 3ull * offsets[i];
     sum.x += weights[i] * __ldg(p);
     sum.y += weights[i] * __ldg(p + 1);
     sum.z += weights[i] * __ldg(p + 2);
@@ -86,17 +87,17 @@ __device__ __forceinline__ LowTaps low_taps(const Taps& taps, float ratio, int l
 
 template <class Low>
 __device__ __forceinline__ float3 sample_low(const Low* low, int low_size, const LowTaps& x, const LowTaps& y) {
-  const long long plane = (long long)low_size * low_size;
+  const Low* const planes[3] = {low, low + (long long)low_size * low_size, low + 2LL * low_size * low_size};
   float sum[3] = {0.f, 0.f, 0.f};
 #pragma unroll
   for (int j = 0; j < 3; ++j) {
     if (y.weight[j] == 0.f) continue;  // the third row is needed by one canvas row in eight only
-    const Low* row = low + (long long)y.at[j] * low_size;
+    const unsigned row = (unsigned)y.at[j] * low_size;
 #pragma unroll
     for (int i = 0; i < 3; ++i) {
       const float weight = y.weight[j] * x.weight[i];
 #pragma unroll
-      for (int c = 0; c < 3; ++c) sum[c] += weight * load(row + c * plane + x.at[i]);
+      for (int c = 0; c < 3; ++c) sum[c] += weight * load(planes[c] + (row + x.at[i]));
     }
   }
   return make_float3(sum[0], sum[1], sum[2]);
@@ -142,8 +143,8 @@ __device__ __forceinline__ void warp_tile(Picture picture, const void* low, int 
     const float cx = centre_x[2 * threadIdx.x + k], cy = centre_y[threadIdx.y];
     const Taps u = taps_between(grid_index(affine.m, cx, cy, size), 0, canvas.size);
     const Taps v = taps_between(grid_index(affine.m + 3, cx, cy, size), 0, canvas.size);
-    const long long rows[2] = {(long long)v.at[0] * canvas.size, (long long)v.at[1] * canvas.size};
-    const long long offsets[4] = {rows[0] + u.at[0], rows[0] + u.at[1], rows[1] + u.at[0], rows[1] + u.at[1]};
+    const unsigned rows[2] = {(unsigned)v.at[0] * canvas.size, (unsigned)v.at[1] * canvas.size};
+    const unsigned offsets[4] = {rows[0] + u.at[0], rows[0] + u.at[1], rows[1] + u.at[0], rows[1] + u.at[1]};
     const float weights[4] = {u.weight[0] * v.weight[0], u.weight[1] * v.weight[0], u.weight[0] * v.weight[1],
                               u.weight[1] * v.weight[1]};
     const float3 colour = sample(picture, offsets, weights);

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: ``TILE_WIDTH`` and ``TILE_HEIGHT`` of warp_parts.cu; a thread makes two pixels.
 _TILE = (32, 16)
+#: Pixels of a canvas are numbered in 32 bits.
+_MAX_SIZE = 65535
 
 
 def plan(
@@ -32,7 +34,7 @@ def plan(
 
     Args:
         picture: (B, N, N, 4) uint8, R, G, B and the share of the person over ``background``, as ``photo_prep`` makes it;
-            or (B, N, N, 3) float32, normalised to [-1, 1].
+            or (B, N, N, 3) float32, normalised to [-1, 1]. N <= 65535.
         low_normals: (B, C, n, n), C >= 3; channels 0 to 2 are the encoded front normals. n <= N.
         to_canvas: (B, P, 2, 3) float32, canonical -> canvas in normalised coordinates.
         groups: the networks' crops, at most 32 parts in all.
@@ -47,6 +49,8 @@ def plan(
     channels = 4 if picture.dtype == np.uint8 else 3
     require(picture, "picture", (np.uint8, np.float32), persons, size, size, channels)
     require(low_normals, "low_normals", FLOATS, persons, None, None, None)
+    if size > _MAX_SIZE:
+        raise ValueError(f"the picture must have at most {_MAX_SIZE} pixels a side, not {size}")
     low_channels, low_size = low_normals.shape[1:3]
     if low_channels < 3 or low_normals.shape[3] != low_size or not 0 < low_size <= size:
         raise ValueError(f"low_normals must have 3 channels or more of at most {size} x {size}, not {low_normals.shape}")
