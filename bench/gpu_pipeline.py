@@ -145,6 +145,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def stage_table(stages: dict[str, float]) -> str:
+    """Milliseconds and shares of the stages of one photo."""
+    total = sum(stages.values())
+    return markdown(["stage", "ms", "share"], [[stage, f"{ms:.2f}", f"{100 * ms / total:.0f} %"] for stage, ms in stages.items()])
+
+
 def table(report: dict[str, Any]) -> str:
     rows = []
     for name, way in report["ways"].items():
@@ -168,12 +174,13 @@ def table(report: dict[str, Any]) -> str:
     text = f"{report['machine']['nvidia-smi']}; photo {report['photo'][1]} x {report['photo'][0]}.\n\n" + markdown(head, rows)
     text += "\nThe published way's memory is its peak beyond its weights; ours holds weights and the engines' own memory, too.\n"
     for name, way in report["ways"].items():
-        total = sum(way["stages_ms"].values())
-        stages = [[stage, f"{ms:.2f}", f"{100 * ms / total:.0f} %"] for stage, ms in way["stages_ms"].items()]
         text += f"\n## Stages on the GPU: {name} ({', '.join(way['engines'])}), launched step by step\n\n"
-        text += markdown(["stage", "ms", "share"], stages)
+        text += stage_table(way["stages_ms"])
         if way["graph_problem"]:
             text += f"\n{way['graph_problem']}\n"
+    if "published" in report:
+        text += "\n## Stages of the published way, PyTorch FP32, with a wait after each\n\n"
+        text += stage_table(report["published"]["stages_ms"])
     return text
 
 
