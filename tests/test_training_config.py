@@ -34,8 +34,11 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_shipped_configurations() -> None:
-    small, published = load_config(CONFIGS / "small.toml"), load_config(CONFIGS / "published.toml")
-    assert (small.model.width, small.model.background_value) == (0.25, -2.0)
+    published = load_config(CONFIGS / "published.toml")
+    for name in ("small", "small_parts", "small_trunk"):
+        small = load_config(CONFIGS / f"{name}.toml")
+        assert (small.model.width, small.model.background_value, small.objective) == (0.25, -2.0, "robust"), name
+    assert (small.run.precision, small.run.frozen_statistics) == ("float32", True), "what the trunk needs"
     assert (published.model.width, published.objective, published.parity, published.optimizer.peak) == (
         1.0,
         "published",
