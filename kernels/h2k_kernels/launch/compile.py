@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from h2k_kernels import user_cache
 from h2k_kernels.launch import nvcc, nvrtc
 from h2k_kernels.launch.errors import DeviceFailure
+from h2k_kernels.user_cache import read_digested, why_not_private, write_digested
 
 #: Options of every kernel. A source adds its own in lines ``// nvcc: OPTION ...``.
 OPTIONS = ("-std=c++17", "-O3")
@@ -29,7 +28,6 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 PTX_ARCHITECTURE = "compute_75"
 
 _FOLDER = Path(__file__).resolve().parents[1]
-_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -85,15 +83,7 @@ def read_source(stem: str) -> Source:
 
 def cache_dir() -> Path:
     """Where compiled kernels are kept: H2K_CACHE, or the user's cache folder. It need not exist."""
-    if os.environ.get("H2K_CACHE"):
-        return Path(os.environ["H2K_CACHE"]) / "kernels"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "h2k-rt" / "kernels"
+    return user_cache.cache_dir("kernels")
 
 
 def cache_key(source: Source, architecture: str, compiler: str) -> str:
@@ -132,12 +122,13 @@ def compile_kernel(stem: str, architecture: str, cache: Path | None = None) -> I
 
 
 def _cached(path: Path, compiler: str, build: Callable[[], bytes]) -> Image:
-    own = _is_private(path.parent)
-    if own and (data := _read(path)) is not None:
+    own = why_not_private(path.parent) is None  # else compiled anew each time
+    if own and (data := read_digested(path)) is not None:
         return Image("cubin", data, f"cache ({compiler})")
     data = build()
     if own:
-        _write(path, data)
+        with contextlib.suppress(OSError):  # a full or read-only disk only costs the next run's time
+            write_digested(path, data)
     return Image("cubin", data, compiler)
 
 
@@ -146,42 +137,6 @@ def forget(stem: str, architecture: str, cache: Path | None = None) -> None:
     for path in (cache or cache_dir()).glob(f"{stem}-{architecture}-*.cubin"):
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def _is_private(folder: Path) -> bool:
-    """Make the folder if need be; whether it is the user's own and nobody else can write to it."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if sys.platform == "win32":
-            return True  # lies in the user's profile
-        state = folder.stat()
-        return state.st_uid == os.getuid() and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    except OSError:
-        return False  # read-only home: compile anew each time
-
-
-def _read(path: Path) -> bytes | None:
-    """A cached file's content; None where there is none or it is damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    return code if code and hashlib.sha256(code).digest() == digest else None
-
-
-def _write(path: Path, code: bytes) -> None:
-    """Put a file into the cache whole or not at all; a full or read-only disk only costs the next run's time."""
-    with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")  # 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
 
 
 def write_ptx(folder: Path | None = None) -> list[Path]:
