@@ -76,3 +76,9 @@ class TrainingError(H2KError):
     """Training cannot start or go on: a wrong configuration, a checkpoint that does not fit, a loss that is not a number."""
 
     exit_code = 11
+
+
+class CameraError(H2KError):
+    """A camera file is missing or malformed, or its cameras do not match the photos."""
+
+    exit_code = 12

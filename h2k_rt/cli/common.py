@@ -19,7 +19,7 @@ EXIT_STOPPED = 130
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 unexpected error; 2 wrong usage; 3 photo; 4 keypoints or mask; 5 no person found; "
     "6 model bundle or checkpoint; 7 inference engine; 8 output cannot be written; "
-    "9 an optional package is missing; 10 data set; 11 training; 130 stopped with Ctrl-C. "
+    "9 an optional package is missing; 10 data set; 11 training; 12 cameras; 130 stopped with Ctrl-C. "
     "A batch goes on after a bad photo and ends with the code of the first failure."
 )
 

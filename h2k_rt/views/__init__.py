@@ -1,0 +1,1 @@
+"""The second method: several calibrated photos of a person to a watertight mesh by a multi-scale implicit function."""
