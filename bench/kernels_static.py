@@ -88,6 +88,8 @@ class Workload:
         window: pixels of the window around the person, 1664 x 896.
         person: pixels of the person's mask; cells: of the grid mesh; border: pixels at its silhouette.
         half: bytes of a network's number.
+        views, points: photos and points of a chunk of the implicit function; features, maps: channels that a point reads of a view,
+            and elements of one view's maps, of PIFu's width at four scales.
     """
 
     photo: int = 3000 * 4000
@@ -99,6 +101,10 @@ class Workload:
     cells: int = 556_000
     border: int = 8_000
     half: int = 2
+    views: int = 4
+    points: int = 65536
+    features: int = 4 * 128 + 1
+    maps: int = 128 * (128 * 128 + 64 * 64 + 32 * 32 + 16 * 16)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,11 @@ def works(w: Workload) -> dict[str, Work]:
             14 * w.person + 27 * 2 * w.person,
             w.person * 2 * 80,
             "two depths and two colours read; position, normal and colour written",
+        ),
+        "sample_features_f16_f16": Work(
+            w.half * w.views * (w.maps + w.points * w.features) + 12 * w.points,
+            w.views * w.points * (8 * w.features + 60),
+            "all maps read once, points read, features written; 4 taps a channel",
         ),
     }
 
