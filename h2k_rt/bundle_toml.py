@@ -19,9 +19,10 @@ else:
 
 #: Version of the format that this program reads and writes.
 FORMAT = 1
-METHODS = ("2k2k",)
-#: The networks of a bundle, in the order in which they run.
+#: The networks of a bundle of the first method, in the order in which they run.
 NETWORKS = ("low_normal", "face", "upper", "arm", "leg", "shoe", "low_depth", "high_depth")
+#: Method -> its networks. "2k2k": one photo; "implicit": several calibrated photos.
+METHODS: Mapping[str, tuple[str, ...]] = {"2k2k": NETWORKS, "implicit": ("encoder", "points")}
 PRECISIONS = ("fp32", "fp16")
 #: Fields of ``constants.Method`` that a bundle may state, with how many numbers each has (1: a plain number).
 CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1}
@@ -122,8 +123,8 @@ class _Reader:
         self._keys(table, "", needed, {"constants", "weights"})
         if table["method"] not in METHODS:
             self._fail("method", f"{table['method']!r} is not known; known: {', '.join(METHODS)}")
-        networks = self._table(table, "networks")
-        self._keys(networks, "networks.", set(NETWORKS), set())
+        networks, names = self._table(table, "networks"), METHODS[table["method"]]
+        self._keys(networks, "networks.", set(names), set())
         width = self._number(table["width"], "width")
         if width <= 0:
             self._fail("width", "it must be positive")
@@ -137,7 +138,7 @@ class _Reader:
             self._text(table["licence"], "licence"),
             self._text(table["trained_on"], "trained_on"),
             self._constants(self._table(table, "constants") if "constants" in table else {}),
-            {n: self._network(n, self._table(networks, n, f"networks.{n}")) for n in NETWORKS},
+            {n: self._network(n, self._table(networks, n, f"networks.{n}")) for n in names},
             self._file(self._table(table, "weights"), "weights", ".safetensors") if "weights" in table else None,
         )
 

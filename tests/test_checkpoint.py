@@ -18,7 +18,7 @@ pytest.importorskip("safetensors")
 
 import h2k_export.checkpoint as checkpoint  # noqa: E402
 from h2k_export import export_bundle, import_checkpoint, load_human_net, read_checkpoint  # noqa: E402
-from h2k_export.export import _export_network  # noqa: E402
+from h2k_export.export import export_network  # noqa: E402
 from h2k_export.specs import GRAPHS  # noqa: E402
 from h2k_export.weights import net_of_state, stated_constants  # noqa: E402
 from h2k_export.wrappers import exported_modules  # noqa: E402
@@ -39,7 +39,7 @@ def test_published_format_makes_the_bundle_of_its_weights(tmp_path: Path, state:
     weights = load_human_net(bundle.weights())
     assert all(np.array_equal(weights.state_dict()[key].numpy(), value) for key, value in state.items())
     module = exported_modules(load_human_net(state))["shoe"]
-    ((_, direct),) = _export_network(module, GRAPHS["shoe"], ("fp32",), False)
+    ((_, direct),) = export_network(module, GRAPHS["shoe"], ("fp32",), False)
     assert Path(bundle.network("shoe")).read_bytes() == direct
     assert bundle.licence.startswith("CC BY-NC") and bundle.width == WIDTH
     assert bundle.constants == {}, "the constants of the published weights are not those of another training"

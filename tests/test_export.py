@@ -20,7 +20,7 @@ pytest.importorskip("onnxslim")
 
 from h2k_engines import OnnxRuntimeEngine  # noqa: E402
 from h2k_export.errors import ExportError  # noqa: E402
-from h2k_export.export import _export_network, export_bundle  # noqa: E402
+from h2k_export.export import export_network, export_bundle  # noqa: E402
 from h2k_export.fold import fold_batch_norms, round_weights  # noqa: E402
 from h2k_export.graph import ALLOWED_OPERATORS, check_graph, operators, to_onnx  # noqa: E402
 from h2k_export.half import to_half  # noqa: E402
@@ -226,8 +226,8 @@ def test_operators_beyond_the_list_are_refused(bundle: Bundle) -> None:
 def test_weights_stored_in_16_bits(net: torch.nn.Module) -> None:
     """Half the file, and exactly the network with rounded weights; the same bytes every time."""
     module, spec = exported_modules(net)["shoe"], GRAPHS["shoe"]
-    (row, data), (_, half) = _export_network(module, spec, ("fp32", "fp16"), True)
-    (plain, _), (_, plain_half) = _export_network(module, spec, ("fp32", "fp16"), False)
+    (row, data), (_, half) = export_network(module, spec, ("fp32", "fp16"), True)
+    (plain, _), (_, plain_half) = export_network(module, spec, ("fp32", "fp16"), False)
     assert row.size < 0.62 * plain.size and 0 < row.rounding < 5e-3 and plain.rounding == 0
     assert half == plain_half, "rounding twice must be rounding once"
     feeds = structured_input(spec)
@@ -235,7 +235,7 @@ def test_weights_stored_in_16_bits(net: torch.nn.Module) -> None:
         want = round_weights(fold_batch_norms(module))(torch.from_numpy(feeds["crops"])).numpy()
     have = OnnxRuntimeEngine(data, name="shoe").run(feeds)["normals"]
     assert np.abs(have - want).max() < 2e-5 * np.ptp(want)
-    assert _export_network(module, spec, ("fp32",), True)[0][1] == data
+    assert export_network(module, spec, ("fp32",), True)[0][1] == data
 
 
 def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_weights_too_large_for_16_bits_are_refused(net: torch.nn.Module) -> None
     with pytest.raises(ExportError, match="too large for FP16"):
         to_half(to_onnx(module, spec), spec)
     with pytest.raises(ExportError, match="without store_fp16"):
-        _export_network(module, spec, ("fp32",), True)
+        export_network(module, spec, ("fp32",), True)
 
 
 def test_export_leaves_everything_or_nothing(tmp_path: Path, net: torch.nn.Module) -> None:

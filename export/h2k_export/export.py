@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 
-_PRECISIONS = {"fp32": ("fp32",), "fp16": ("fp16",), "both": ("fp32", "fp16")}
+PRECISIONS = {"fp32": ("fp32",), "fp16": ("fp16",), "both": ("fp32", "fp16")}
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def export_bundle(
         OutputError: ``out`` exists or cannot be written.
         MissingPackageError: torch, onnx, onnxslim or onnxruntime is not installed.
     """
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     say = progress or (lambda done, total, what: None)
     try:
         import onnx  # noqa: F401
@@ -118,12 +118,12 @@ def export_bundle(
     with new_bundle(Path(out), replace=replace) as folder:
         for done, (network, module) in enumerate(exported_modules(net).items()):
             say(done, len(GRAPHS), network)
-            files = _export_network(module, GRAPHS[network], _PRECISIONS[precision], store_fp16)
-            entry = _network_table(GRAPHS[network])
+            files = export_network(module, GRAPHS[network], PRECISIONS[precision], store_fp16)
+            entry = network_table(GRAPHS[network])
             for row, data in files:
                 file = f"{network}.onnx" if row.precision == "fp32" else f"{network}.{row.precision}.onnx"
                 write_file(folder / file, data)
-                entry[row.precision] = {**_entry(file, data), "error": float(f"{row.error:.1e}")}
+                entry[row.precision] = {**file_entry(file, data), "error": float(f"{row.error:.1e}")}
                 rows.append(row)
             networks[network] = entry
         table: dict[str, Any] = {
@@ -139,13 +139,14 @@ def export_bundle(
         if keep_weights:
             data = _safetensors(net)
             write_file(folder / "weights.safetensors", data)
-            table["weights"] = _entry("weights.safetensors", data)
+            table["weights"] = file_entry("weights.safetensors", data)
         write_file(folder / "model.toml", toml_text({**table, "networks": networks}).encode())
     say(len(GRAPHS), len(GRAPHS), "done")
     return ExportReport(Bundle.open(Path(out)).location, tuple(rows))
 
 
-def _entry(file: str, data: bytes) -> dict[str, Any]:
+def file_entry(file: str, data: bytes) -> dict[str, Any]:
+    """A file as ``model.toml`` names it."""
     return {"file": file, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
@@ -155,7 +156,8 @@ def _safetensors(net: HumanNet) -> bytes:
     return save({key: value.contiguous() for key, value in net.state_dict().items()})
 
 
-def _network_table(spec: GraphSpec) -> dict[str, Any]:
+def network_table(spec: GraphSpec) -> dict[str, Any]:
+    """A network as ``model.toml`` describes it, but for its files."""
     check: dict[str, Any] = {"rule": "waves", "ranges": {k: list(v) for k, v in spec.ranges.items()}}
     table: dict[str, Any] = {
         "opset": OPSET,
@@ -169,7 +171,7 @@ def _network_table(spec: GraphSpec) -> dict[str, Any]:
     return table
 
 
-def _export_network(
+def export_network(
     module: nn.Module, spec: GraphSpec, precisions: tuple[str, ...], store_fp16: bool
 ) -> list[tuple[ExportRow, bytes]]:
     """Graphs of one network with what was measured of each."""

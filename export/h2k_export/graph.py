@@ -23,17 +23,24 @@ _FLOATS = {"FLOAT", "FLOAT16"}
 #: 10.0 to 11.4 documents. Shapes and indices are INT64.
 ALLOWED_OPERATORS = {
     "Add": _FLOATS,
+    "AveragePool": _FLOATS,
     "Cast": _FLOATS,
     "Clip": _FLOATS,
     "Concat": _FLOATS,
     "Conv": _FLOATS,
     "Greater": _FLOATS | {"BOOL"},
+    "InstanceNormalization": _FLOATS,
     "MaxPool": _FLOATS,
     "Mul": _FLOATS,
+    "ReduceMean": _FLOATS | {"INT64"},
+    "ReduceSum": _FLOATS | {"INT64"},
     "Relu": _FLOATS,
+    "Reshape": _FLOATS | {"INT64"},
     "Resize": _FLOATS,
     "Sigmoid": _FLOATS,
     "Slice": _FLOATS | {"INT64"},
+    "Softmax": _FLOATS,
+    "Transpose": _FLOATS,
     "Where": _FLOATS | {"BOOL"},
 }
 
@@ -44,7 +51,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> ModelProto:
     import onnxslim
     import torch
 
-    shapes = {name: _trace_shape(shape) for name, shape in spec.inputs.items()}
+    shapes = {name: _trace_shape(shape, spec) for name, shape in spec.inputs.items()}
     # The exporter without torch.export needs no further package and keeps the modules' names.
     legacy = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
@@ -57,7 +64,7 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> ModelProto:
             opset_version=OPSET,
             input_names=list(spec.inputs),
             output_names=list(spec.outputs),
-            dynamic_axes={name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*spec.inputs, *spec.outputs)},
+            dynamic_axes={name: _free_axes(name, shape, spec) for name, shape in (spec.inputs | spec.outputs).items()},
             **legacy,  # type: ignore[arg-type]
         )
         model = onnx.load(file)
@@ -66,8 +73,17 @@ def to_onnx(module: nn.Module, spec: GraphSpec) -> ModelProto:
     return finish(model, spec)
 
 
-def _trace_shape(shape: tuple[int | str, ...]) -> list[int]:
-    """Small pictures; a free dimension named "...8" is eight times another."""
+def _free_axes(name: str, shape: tuple[int | str, ...], spec: GraphSpec) -> dict[int, str]:
+    """The axes whose sizes the traced graph must not depend on."""
+    if spec.fixed:
+        return {axis: n for axis, n in enumerate(shape) if isinstance(n, str)}
+    return {2: f"{name}_height", 3: f"{name}_width"}
+
+
+def _trace_shape(shape: tuple[int | str, ...], spec: GraphSpec) -> list[int]:
+    """Small pictures where the graph does not depend on it; a free dimension named "...8" is eight times another."""
+    if spec.fixed:
+        return [spec.free[n] if isinstance(n, str) else n for n in shape]
     return [
         n if i < 2 and isinstance(n, int) else _TRACE_SIDE * (8 if str(n).endswith("8") and isinstance(n, str) else 1)
         for i, n in enumerate(shape)

@@ -31,6 +31,7 @@ def to_half(model: ModelProto, spec: GraphSpec) -> ModelProto:
     graph = half.graph
     floats = _float_tensors(model.graph)
     keep = _head(graph) if spec.keep_head else set()
+    keep |= {node.output[0] for node in graph.node if node.op_type in spec.keep_operators}
     weights = {t.name: t for t in graph.initializer}
     full_readers = {n for node in graph.node if node.output[0] in keep for n in node.input} | _scales(graph)
     for name, tensor in weights.items():

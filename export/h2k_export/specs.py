@@ -27,6 +27,8 @@ class GraphSpec:
         profile: smallest, usual and largest size of each free dimension, for engines that are built for a range.
         keep_head: keep the last convolution and all behind it in FP32 where the rest is FP16. Depths need it: one step of
             FP16 at 2 network units is a whole pixel of depth.
+        keep_operators: operators that stay in FP32 too, for example normalisations, whose sums FP16 does not bear.
+        fixed: trace with the very shapes above (free dimensions at ``free``), because sizes in between follow from them.
     """
 
     name: str
@@ -36,6 +38,8 @@ class GraphSpec:
     free: dict[str, int] = field(default_factory=dict)
     profile: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     keep_head: bool = False
+    keep_operators: tuple[str, ...] = ()
+    fixed: bool = False
 
 
 def _graph_specs() -> dict[str, GraphSpec]:

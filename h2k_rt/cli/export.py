@@ -49,7 +49,24 @@ def export(
     """Export trained weights to a model bundle of ONNX graphs. Needs: pip install "h2k-rt\\[export,cpu]"."""
     with reporting(debug):
         from h2k_export import export_bundle
+        from h2k_export.views import METHOD_NAME, export_view_bundle, stated_method
 
+        if stated_method(weights) == METHOD_NAME:
+            if constant or width:
+                raise typer.BadParameter("networks of the second method have no --constant, and their --width is in the file")
+            about = {"name": name or output.stem, "licence": licence, "trained_on": trained_on}
+            with counting("exporting") as progress:
+                report = export_view_bundle(
+                    weights,
+                    output,
+                    **about,
+                    precision=precision.value,
+                    store_fp16=store_fp16,
+                    progress=progress,
+                    replace=replace,
+                )
+            print_report(report)
+            return
         with counting("exporting") as progress:
             report = export_bundle(
                 weights,
