@@ -70,10 +70,17 @@ def load_vectors(vectors_dir: Path) -> Callable[[str], dict[str, np.ndarray]]:
     return load
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # CUDA kernels compiled for the CPU: built once for all tests, their processes, and later runs.
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        os.environ.setdefault("CUDA_HOST_FOLDER", str(cache.mkdir("cuda_host")))
+
+
 @pytest.fixture(scope="session")
-def kernel_folder(pytestconfig: pytest.Config) -> Path:
-    """Where CUDA kernels compiled for the CPU are kept between runs."""
-    return pytestconfig.cache.mkdir("cuda_host")
+def kernel_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where CUDA kernels compiled for the CPU are kept."""
+    return Path(os.environ.get("CUDA_HOST_FOLDER") or tmp_path_factory.mktemp("cuda_host"))
 
 
 @pytest.fixture(autouse=ON_GPU)

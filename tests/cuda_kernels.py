@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from h2k_rt.constants import METHOD, Method
 
-#: Kernels with a test file ``test_cuda_<stem>.py`` that runs them on the CPU.
-STEMS = ("photo_prep", "warp_parts", "fuse_parts", "mask_component", "depth_to_mesh", "depth_to_points")
-
 
 def host_module(stem: str | Path, folder: Path) -> HostModule:
     """The kernels of ``<stem>.cu`` compiled for the CPU; skips the test where there is no compiler."""
@@ -58,15 +55,18 @@ def sanitized_environment(sanitizer: str) -> dict[str, str]:
     environment = {**os.environ, "CUDA_HOST_SANITIZER": sanitizer, "CUDA_HOST_WORKERS": "1"}
     if not sanitizer:
         return environment
-    name = {"address": "libasan.so", "thread": "libtsan.so"}[sanitizer]
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("the kernels' tests on the CPU need g++")
-    library = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
-    if not Path(library).is_absolute():
-        pytest.skip(f"this g++ has no {name}")
+    libraries = []
+    # The C++ library, too: the sanitizer stops at an exception (OpenCV's, for example) whose thrower it did not find when it began.
+    for name in ({"address": "libasan.so", "thread": "libtsan.so"}[sanitizer], "libstdc++.so.6"):
+        said = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        if not Path(said).is_absolute():
+            pytest.skip(f"this g++ has no {name}")
+        libraries.append(said)
     return environment | {
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
         "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:report_signal_unsafe=0",
     }

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,8 +86,6 @@ class HostRuntime:
         self._random = random.Random(seed)
         self._pending: list[Step] = []
         self._modules: dict[str, HostModule] = {}
-        self._folder = Path(tempfile.gettempdir()) / "h2k_cuda_host"
-        self._folder.mkdir(exist_ok=True)
         self._streams = 0
         self.default = HostStream(0)
         self.allocations = 0
@@ -184,7 +180,7 @@ class HostRuntime:
 
     def _module(self, stem: str) -> HostModule:
         if stem not in self._modules:
-            self._modules[stem] = load(stem, folder=self._folder)
+            self._modules[stem] = load(stem)
         return self._modules[stem]
 
     def _execute(self, stem: str, plan: LaunchPlan) -> None:

@@ -98,7 +98,7 @@ def load(stem: str | Path, *, folder: Path | None = None, sanitizer: str = SANIT
     """Compile (or find compiled) ``kernels/h2k_kernels/<stem>.cu``, or any .cu file given by path.
 
     Args:
-        folder: keeps compiled libraries between runs.
+        folder: keeps compiled libraries between runs; None: CUDA_HOST_FOLDER of the environment, else a new one.
 
     Raises:
         MissingCompiler: g++ is not installed.
@@ -108,7 +108,7 @@ def load(stem: str | Path, *, folder: Path | None = None, sanitizer: str = SANIT
     if compiler is None:
         raise MissingCompiler("the kernels' tests on the CPU need g++")
     source = stem if isinstance(stem, Path) else SOURCES / f"{stem}.cu"
-    folder = folder or Path(tempfile.mkdtemp(prefix="cuda_host_"))
+    folder = folder or Path(os.environ.get("CUDA_HOST_FOLDER") or tempfile.mkdtemp(prefix="cuda_host_"))
     names = _KERNEL.findall(_COMMENT.sub("", source.read_text()))
     glue = f'#include "cuda_host.hpp"\n#include "{source}"\n' + "".join(f"CUDA_HOST_EXPORT({name})\n" for name in names)
     command = [compiler, *_FLAGS, *_WARNINGS, *_SANITIZERS[sanitizer], "-I", str(HERE), "-I", str(SOURCES)]
