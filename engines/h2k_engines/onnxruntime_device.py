@@ -29,67 +29,25 @@ def cuda_options(device: int, stream: int) -> dict[str, str]:
     }
 
 
-class OnnxRuntimeDeviceEngine:
-    """One ONNX graph in a session of its own, on one stream.
+class SessionEngine:
+    """An ONNX Runtime session on one stream of a GPU.
 
     Args:
-        model: path of a single-file ONNX graph, or its bytes.
+        session: opened with that stream.
         name: the network's name for messages.
-        stream: where it will run; ONNX Runtime ties a session to its stream.
+        memory: kind of memory that its provider works on, in ONNX Runtime's words: "cuda", or "cpu" in tests.
         device: number of the GPU.
-        provider: execution provider, and the kind of memory that it works on: ("CUDAExecutionProvider", "cuda"), or
-            ("CPUExecutionProvider", "cpu") for tests of everything but the GPU.
-
-    Raises:
-        EngineFailure: ONNX Runtime or its CUDA provider is not there, the graph cannot be loaded, or a part of it would run on
-            the CPU.
+        provider: what executes it, for messages.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | bytes,
-        *,
-        name: str,
-        stream: DeviceStream,
-        device: int = 0,
-        provider: tuple[str, str] = (CUDA, "cuda"),
-    ) -> None:
-        ort = import_onnxruntime()
-        self.name = name
-        self._stream = stream.handle
-        self._device = device
-        wanted, self._memory = provider
-        if wanted not in ort.get_available_providers():
-            raise EngineFailure(
-                f"{name}: this ONNX Runtime has no {wanted}: the package for the CPU is installed; "
-                'run: pip uninstall onnxruntime onnxruntime-gpu, then pip install "h2k-rt[gpu]"'
-            )
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors come as exceptions
-        options.inter_op_num_threads = options.intra_op_num_threads = 1
-        provider_options: dict[str, str] = {}
-        if wanted == CUDA:
-            if hasattr(ort, "preload_dlls"):
-                ort.preload_dlls(cuda=True, cudnn=True, msvc=False)  # CUDA and cuDNN of the pip packages, if they are there
-            # Not one node may be left to the CPU: that would copy to the host and back in the middle of the graph.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            provider_options = cuda_options(device, self._stream)
-        source = model if isinstance(model, bytes) else os.fspath(Path(model))
-        try:
-            self._session = ort.InferenceSession(source, sess_options=options, providers=[(wanted, provider_options)])
-        except Exception as error:  # ONNX Runtime raises its own, undocumented family
-            raise EngineFailure(f"{name}: ONNX Runtime cannot load the network with {wanted}: {first_line(error)}") from error
-        if wanted not in self._session.get_providers():
-            raise EngineFailure(
-                f"{name}: ONNX Runtime cannot start {wanted}: libraries of CUDA or cuDNN 9 are missing or do not fit; "
-                "run: pip install nvidia-cudnn-cu13 (or -cu12), or use --device cpu"
-            )
+    def __init__(self, session: Any, *, name: str, stream: DeviceStream, memory: str, device: int, provider: str) -> None:
+        self.name, self.provider = name, provider
+        self._session, self._stream, self._memory, self._device = session, stream.handle, memory, device
         # Work stays in the stream; without this ONNX Runtime waits for it after each run, which also no graph can record.
-        self._run_options = ort.RunOptions()
+        self._run_options = import_onnxruntime().RunOptions()
         self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self.inputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in self._session.get_inputs()}
-        self.outputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in self._session.get_outputs()}
-        self.provider = f"onnxruntime {ort.__version__} {wanted}"
+        self.inputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in session.get_inputs()}
+        self.outputs: Mapping[str, TensorSpec] = {a.name: spec_of(a) for a in session.get_outputs()}
 
     def bind(
         self, inputs: Mapping[str, DeviceTensor], outputs: Mapping[str, DeviceTensor], stream: DeviceStream
@@ -115,10 +73,66 @@ class OnnxRuntimeDeviceEngine:
             raise EngineFailure(f"{self.name}: ONNX Runtime failed: {first_line(error)}") from error
 
 
+class OnnxRuntimeDeviceEngine(SessionEngine):
+    """One ONNX graph in a session of its own, on one stream.
+
+    Args:
+        model: path of a single-file ONNX graph, or its bytes.
+        name: the network's name for messages.
+        stream: where it will run; ONNX Runtime ties a session to its stream.
+        device: number of the GPU.
+        provider: execution provider, and the kind of memory that it works on: ("CUDAExecutionProvider", "cuda"), or
+            ("CPUExecutionProvider", "cpu") for tests of everything but the GPU.
+
+    Raises:
+        EngineFailure: ONNX Runtime or its CUDA provider is not there, the graph cannot be loaded, or a part of it would run on
+            the CPU.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        name: str,
+        stream: DeviceStream,
+        device: int = 0,
+        provider: tuple[str, str] = (CUDA, "cuda"),
+    ) -> None:
+        ort = import_onnxruntime()
+        wanted, memory = provider
+        if wanted not in ort.get_available_providers():
+            raise EngineFailure(
+                f"{name}: this ONNX Runtime has no {wanted}: the package for the CPU is installed; "
+                'run: pip uninstall onnxruntime onnxruntime-gpu, then pip install "h2k-rt[gpu]"'
+            )
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # errors come as exceptions
+        options.inter_op_num_threads = options.intra_op_num_threads = 1
+        provider_options: dict[str, str] = {}
+        if wanted == CUDA:
+            if hasattr(ort, "preload_dlls"):
+                ort.preload_dlls(cuda=True, cudnn=True, msvc=False)  # CUDA and cuDNN of the pip packages, if they are there
+            # Not one node may be left to the CPU: that would copy to the host and back in the middle of the graph.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            provider_options = cuda_options(device, stream.handle)
+        source = model if isinstance(model, bytes) else os.fspath(Path(model))
+        try:
+            session = ort.InferenceSession(source, sess_options=options, providers=[(wanted, provider_options)])
+        except Exception as error:  # ONNX Runtime raises its own, undocumented family
+            raise EngineFailure(f"{name}: ONNX Runtime cannot load the network with {wanted}: {first_line(error)}") from error
+        if wanted not in session.get_providers():
+            raise EngineFailure(
+                f"{name}: ONNX Runtime cannot start {wanted}: libraries of CUDA or cuDNN 9 are missing or do not fit; "
+                "run: pip install nvidia-cudnn-cu13 (or -cu12), or use --device cpu"
+            )
+        title = f"onnxruntime {ort.__version__} {wanted}"
+        super().__init__(session, name=name, stream=stream, memory=memory, device=device, provider=title)
+
+
 class OnnxRuntimeBinding:
     """A session's tensors; holds them alive."""
 
-    def __init__(self, engine: OnnxRuntimeDeviceEngine, binding: Any, tensors: tuple[DeviceTensor, ...]) -> None:
+    def __init__(self, engine: SessionEngine, binding: Any, tensors: tuple[DeviceTensor, ...]) -> None:
         self._engine, self._binding, self._tensors = engine, binding, tensors
 
     def enqueue(self, stream: DeviceStream) -> None:

@@ -1,0 +1,205 @@
+"""TensorRT plans from a bundle's ONNX graphs: strongly typed, one way for TensorRT 10.13 to 11.x.
+
+Nothing numeric of TensorRT's enums stands here: their numbers moved between 10 and 11. What a call says by returning None or False
+is turned into an error with the logger's words.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from h2k_engines.building import Progress, Recipe
+from h2k_engines.engine import EngineFailure
+
+log = logging.getLogger("h2k_engines.tensorrt")
+log.addHandler(logging.NullHandler())
+
+#: The oldest version whose interface was compared with what is called here.
+OLDEST = (10, 13)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the builder made.
+
+    Attributes:
+        data: the serialized engine.
+        layers: of the network before the builder joined them.
+        timings: what it measured, for the next build on this GPU; empty if it gave none.
+    """
+
+    data: bytes
+    layers: int
+    timings: bytes
+
+
+def import_tensorrt() -> Any:
+    """The package.
+
+    Raises:
+        EngineFailure: it is not installed, its libraries are missing, or it is too old.
+    """
+    try:
+        import tensorrt
+    except ModuleNotFoundError as error:
+        raise EngineFailure(f'{error.name} is not installed; run: pip install "h2k-rt[gpu]"') from error
+    except (ImportError, OSError) as error:  # a library that is missing: ImportError on Linux, FileNotFoundError on Windows
+        raise EngineFailure(
+            f"TensorRT's libraries are not there: {_first_line(error)}; run: pip install --force-reinstall tensorrt"
+        ) from error
+    version = tuple(int(part) for part in tensorrt.__version__.split(".")[:2])
+    if version < OLDEST:
+        raise EngineFailure(f"TensorRT {tensorrt.__version__} is too old; run: pip install --upgrade tensorrt")
+    return tensorrt
+
+
+def build_plan(
+    graph: bytes,
+    name: str,
+    recipe: Recipe,
+    *,
+    timings: bytes = b"",
+    progress: Progress = lambda done, total, what: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Plan:
+    """Build a network for the GPU of the current context.
+
+    Args:
+        graph: a single-file ONNX graph; its types are the engine's types.
+        name: the network's name for messages.
+        timings: of an earlier build with the same version on the same GPU.
+        cancelled: asked at every step; True stops the build.
+
+    Raises:
+        EngineFailure: TensorRT is not there, there is no GPU, the graph is refused, the build failed or was stopped.
+    """
+    trt = import_tensorrt()
+    words = make_logger(trt)
+    builder = made(lambda: trt.Builder(words), name, trt)
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, words)
+    if not parser.parse(graph):
+        refusals = [parser.get_error(i) for i in range(parser.num_errors)]
+        said = "; ".join(f"{refusal.node_operator()} {refusal.node_name()}: {refusal.desc()}" for refusal in refusals)
+        raise EngineFailure(f"{name}: TensorRT's ONNX parser refuses the graph: {said or words.reason()}")
+    config = builder.create_builder_config()
+    config.builder_optimization_level = recipe.level
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
+    config.max_aux_streams = 0  # the pipeline runs networks side by side on streams of its own
+    config.clear_flag(trt.BuilderFlag.TF32)  # what is FP32 is there to be exact
+    config.progress_monitor = make_monitor(trt, progress, cancelled)
+    _add_profile(builder, config, name, recipe)
+    timing_cache = config.create_timing_cache(timings) or config.create_timing_cache(b"")
+    if timing_cache is not None:
+        config.set_timing_cache(timing_cache, False)
+    layers = network.num_layers
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        if cancelled():
+            raise EngineFailure(f"{name}: the build was stopped")
+        raise EngineFailure(f"{name}: TensorRT {trt.__version__} cannot build the network: {words.reason()}")
+    return Plan(bytes(plan), layers, bytes(timing_cache.serialize()) if timing_cache is not None else b"")
+
+
+def load_plan(data: bytes, name: str) -> tuple[Any, Any, Any, Any]:
+    """A plan ready to run: the package, its logger, runtime and engine. Each must live as long as what follows it.
+
+    Raises:
+        EngineFailure: TensorRT is not there, there is no GPU, or the plan is of another version or GPU.
+    """
+    trt = import_tensorrt()
+    words = make_logger(trt)
+    runtime = made(lambda: trt.Runtime(words), name, trt)
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise EngineFailure(f"{name}: TensorRT {trt.__version__} does not load the plan: {words.reason()}")
+    return trt, words, runtime, engine
+
+
+def made(make: Callable[[], Any], name: str, trt: Any) -> Any:
+    """A builder or runtime; without a GPU, or without its libraries, the bindings raise TypeError."""
+    try:
+        return make()
+    except TypeError as error:
+        raise EngineFailure(
+            f"{name}: TensorRT {trt.__version__} does not start ({_first_line(error)}): no GPU, or a driver that is too old"
+        ) from error
+
+
+def make_logger(trt: Any) -> Any:
+    """A logger for TensorRT that writes to Python's logging and remembers what went wrong."""
+    severity = trt.ILogger.Severity
+    levels = {
+        severity.INTERNAL_ERROR: logging.ERROR,
+        severity.ERROR: logging.ERROR,
+        severity.WARNING: logging.WARNING,
+        severity.INFO: logging.INFO,
+    }
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._errors: list[str] = []
+
+        def log(self, severity: Any, msg: str) -> None:
+            level = levels.get(severity, logging.DEBUG)
+            if level == logging.ERROR:
+                self._errors.append(msg.strip())
+            log.log(level, "%s", msg)
+
+        def reason(self) -> str:
+            """The errors since the last question."""
+            errors, self._errors = list(dict.fromkeys(self._errors)), []
+            return "; ".join(errors) or "it gave no reason"
+
+    return Logger()
+
+
+def make_monitor(trt: Any, progress: Progress, cancelled: Callable[[], bool]) -> Any:
+    """Tells how far a build is. TensorRT calls it from C++, where no exception may arrive: one stops the build instead."""
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            try:
+                progress(step + 1, self._steps.get(phase_name, step + 1), phase_name)
+                return not cancelled()
+            except BaseException:
+                log.exception("the progress of a build cannot be told")
+                return False
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._steps.pop(phase_name, None)
+
+    return Monitor()
+
+
+def _strongly_typed(trt: Any) -> int:
+    """Flags of a network whose types are those of the graph: asked for in 10.x, the only kind in 11.x."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _add_profile(builder: Any, config: Any, name: str, recipe: Recipe) -> None:
+    """Sizes of the free dimensions, where there are any."""
+    if not recipe.free:
+        return
+    profile = builder.create_optimization_profile()
+    for key in recipe.free:
+        smallest, usual, largest = recipe.sizes(key)
+        profile.set_shape(key, smallest, usual, largest)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineFailure(f"{name}: TensorRT refuses the sizes {dict(recipe.profile)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
