@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +15,7 @@ from h2k_rt.training.config import LossConfig, RunConfig, TrainingConfig
 from h2k_rt.training.figures import CM_PER_NU, depth_figures, normal_figures
 from h2k_rt.training.losses import normal_from_depth
 from h2k_rt.training.low_stage import both_normals
-from h2k_rt.training.objective import SHAPE_BETA, chords, depth_terms, masked_mean, normal_terms, total
-from h2k_rt.training.phase2 import trunk_weights
+from h2k_rt.training.objective import SHAPE_BETA, bent_depth, chords, depth_terms, masked_mean, normal_terms, total, trunk_terms
 
 WEIGHTS = LossConfig()
 
@@ -125,20 +125,41 @@ def test_depth_figures() -> None:
     assert found["iou"] == 1 and pytest.approx(512 * 170 / 1568) == CM_PER_NU
 
 
-def test_the_trunk_is_paid_for_relief_rather_than_for_what_it_cannot_see() -> None:
-    n = 96
-    axis = torch.arange(n) - n / 2
-    flat = torch.stack([torch.full((n, n), 1.9), torch.full((n, n), 2.1)])[None]
-    # Ripples of 3 mm every 24 pixels against a lean of 2 cm from top to bottom.
-    ripples = 0.3 / CM_PER_NU * torch.sin(axis * 2 * math.pi / 24)[None].expand(n, n)
-    lean = (2.0 / CM_PER_NU * axis / n)[:, None].expand(n, n)
-    low, trunk = WEIGHTS, trunk_weights(WEIGHTS)
+def coarse(depth: torch.Tensor) -> torch.Tensor:
+    """What the trunk reads: every eighth pixel, front behind back outside the person."""
+    low = depth[..., 3::8, 3::8].clone()
+    low[:, 0][low[:, 0] == 0] = METHOD.front_background
+    return low
 
-    def cost(weights: LossConfig, missed: torch.Tensor) -> float:
-        return float(total(depth_terms(raw_of(flat), flat + missed, weights, 0.0, 1)))
 
-    assert cost(trunk, ripples) > 1.5 * cost(trunk, lean)
-    assert cost(low, ripples) < cost(low, lean)
+def test_the_trunk_is_not_asked_to_mend_the_low_resolution_depth() -> None:
+    depth = body(256)
+    person = depth[:, :1].expand_as(depth) > 0
+    # Right up to an offset of its own on each side: the target is the truth with these offsets.
+    low = coarse(depth)
+    inside = depth[..., 3::8, 3::8] > 0
+    low[inside] += torch.tensor([0.1, -0.05])[None, :, None, None].expand_as(low)[inside]
+    bent = bent_depth(depth, low)
+    error = (bent - depth - torch.tensor([0.1, -0.05])[None, :, None, None])[person]
+    assert float(error.abs().max()) < 1e-5
+    assert not bent[~person].any()
+    terms = trunk_terms(raw_of(bent), depth, low, WEIGHTS)
+    assert {name: round(float(value), 2) for name, value in terms.items()} == dict.fromkeys(terms, 0.0)
+
+
+def test_relief_that_the_low_resolution_depth_lacks_is_asked_for() -> None:
+    depth = body(256)
+    smooth = depth.clone()
+    ripples = 0.3 / CM_PER_NU * torch.sin(torch.arange(256) * 2 * math.pi / 24)
+    depth = torch.where(depth > 0, depth + ripples, depth)
+    bent = bent_depth(depth, coarse(smooth))
+    middle = np.s_[..., 96:160, 96:160]
+    asked = (bent - smooth)[middle]
+    # A Gaussian of 20 pixels leaves nothing of waves of 24.
+    torch.testing.assert_close(asked, ripples[96:160].expand_as(asked), atol=0.02 * float(ripples.max()), rtol=0)
+    terms = trunk_terms(raw_of(smooth), depth, coarse(smooth), WEIGHTS)
+    mean = float(ripples.abs().mean())
+    assert WEIGHTS.trunk_depth * 0.5 * mean < float(terms["depth"]) < WEIGHTS.trunk_depth * mean
 
 
 @pytest.mark.slow

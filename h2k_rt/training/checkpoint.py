@@ -121,9 +121,8 @@ def save_result(path: Path, networks: Networks, trained: tuple[str, ...], about:
         trained: the networks that this and earlier runs trained, for merging.
         about: figures and recipe for the metadata.
     """
-    background = networks.config.model.background_value
     metadata = {
-        "constants": json.dumps({} if background is None else {"background_value": background}),
+        **networks.stated(),
         "trained": json.dumps(trained),
         "recipe": json.dumps(networks.config.to_dict()),
         "about": json.dumps(about),

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from h2k_rt.constants import PART_GROUPS
 from h2k_rt.errors import TrainingError
+from h2k_rt.training.implicit.config import ImplicitConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +23,8 @@ else:
 
 OBJECTIVES = ("robust", "published")
 PRECISIONS = ("bfloat16", "float32")
-SCHEDULES = ("cosine", "published", "constant")
+OPTIMIZERS = ("adamw", "rmsprop")
+SCHEDULES = ("cosine", "published", "constant", "steps")
 STARTS = ("pass-through", "random")
 
 T = TypeVar("T")
@@ -43,13 +45,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """``[optimizer]``: AdamW and its schedule, one for each network."""
+    """``[optimizer]``: AdamW or RMSprop and its schedule, one for each network."""
 
+    kind: str = "adamw"
+    """"adamw", or "rmsprop" as PIFu has it."""
     peak: float = 1e-3
     """Highest learning rate."""
     schedule: str = "cosine"
     """"cosine": warm-up, then one cosine down to ``floor`` at the end of the run; "published": warm restarts every five
-    epochs; "constant": warm-up only."""
+    epochs; "constant": warm-up only; "steps": a tenth from 60 % of the run on, a hundredth from 80 % on."""
     floor: float = 0.02
     """Learning rate at the end of the cosine, as a share of the peak."""
     warm_up: int = 200
@@ -180,10 +184,9 @@ class LossConfig:
     """The same for the normals of the depth."""
     depth_background: float = 0.02
     """Depth outside the person (front 6, back 0)."""
-    trunk_shape: float = 0.3
-    """As ``depth_shape``, for the trunk. It sees too little of the picture to mend the low-resolution depth's centimetres, which
-    would drown the millimetres of relief that it is for: so differences and normals weigh most, on the canvas."""
-    trunk_gradient: tuple[float, float, float] = (30.0, 15.0, 8.0)
+    trunk_depth: float = 20.0
+    """The trunk's depth against the true relief on the low-resolution depth (``objective.bent_depth``)."""
+    trunk_gradient: tuple[float, float, float] = (15.0, 8.0, 4.0)
     """As ``depth_gradient``, for the trunk."""
     trunk_normal: float = 0.5
     """As ``depth_normal``, for the trunk."""
@@ -210,6 +213,7 @@ class TrainingConfig:
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    implicit: ImplicitConfig = field(default_factory=ImplicitConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""
@@ -295,6 +299,7 @@ def _check(config: TrainingConfig, where: str) -> None:
     choices = (
         ("objective", config.objective, OBJECTIVES),
         ("model.start", config.model.start, STARTS),
+        ("optimizer.kind", config.optimizer.kind, OPTIMIZERS),
         ("optimizer.schedule", config.optimizer.schedule, SCHEDULES),
         ("run.precision", config.run.precision, PRECISIONS),
     )
@@ -322,3 +327,5 @@ def _check(config: TrainingConfig, where: str) -> None:
     for name, number in positive.items():
         need(number > 0, f"{name} must be above 0")
     need(config.run.workers >= 0, "run.workers must not be negative")
+    for sentence in config.implicit.faults():
+        need(False, f"implicit.{sentence}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from h2k_rt.bundle import NETWORKS
 from h2k_rt.constants import PART_GROUPS
 from h2k_rt.errors import TrainingError
-from h2k_rt.networks import HighDepthNet, HumanNet, LowDepthNet, NormalNet
+from h2k_rt.networks import HighDepthNet, LowDepthNet, NormalNet
 
 PART_NAMES = tuple(group.name for group in PART_GROUPS)
 LOW_NAMES = ("low_normal", "low_depth")
@@ -27,9 +27,9 @@ assert set(MODULES) == set(NETWORKS)
 _GROUPS = {"low": LOW_NAMES, "parts": PART_NAMES}
 
 
-def network(net: HumanNet, name: str) -> nn.Module:
+def network(net: nn.Module, name: str) -> nn.Module:
     """One network by its name in a bundle."""
-    return net.get_submodule(MODULES[name])
+    return net.get_submodule(MODULES.get(name, name))
 
 
 def parse_networks(text: str | None, phase: int) -> tuple[str, ...]:

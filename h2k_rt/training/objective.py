@@ -12,7 +12,9 @@ All terms are means over a sample's person, averaged over the batch. Tensors are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,10 @@ Terms = Mapping[str, Tensor]
 
 #: Below this difference (nu; about a centimetre) the robust L1 is quadratic.
 SHAPE_BETA = 0.02
+#: The same for the trunk (about a millimetre).
+RELIEF_BETA = 0.002
+#: Standard deviation in low-resolution pixels over which the trunk's target follows the low-resolution depth.
+BEND_SIGMA = 2.5
 #: Distances in pixels at which differences of depth are compared.
 GRADIENT_STEPS = (1, 4, 16)
 
@@ -121,8 +127,58 @@ def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: fl
     return terms
 
 
-def _huber(value: Tensor) -> Tensor:
-    return F.smooth_l1_loss(value, torch.zeros_like(value), reduction="none", beta=SHAPE_BETA)
+def trunk_terms(raw: Tensor, depth: Tensor, low_depth: Tensor, weights: LossConfig) -> dict[str, Tensor]:
+    """Weighted terms of the trunk's depth and mask.
+
+    Args:
+        raw: (B, 3, H, W) before any activation: front, back, mask logit.
+        depth: (B, 2, H, W) nu, the truth, 0 outside the person.
+        low_depth: (B, 2, H / 8, W / 8) nu, the trunk's input.
+    """
+    target = bent_depth(depth, low_depth)
+    person = (depth[:, :1] > 0).to(raw.dtype)
+    trunk = replace(
+        weights, depth_shape=0.0, depth_offset=0.0, depth_gradient=weights.trunk_gradient, depth_normal=weights.trunk_normal
+    )
+    terms = depth_terms(raw, target, trunk, weights.trunk_background, 1)
+    del terms["depth_shape"], terms["depth_offset"]
+    terms["depth"] = weights.trunk_depth * masked_mean(_huber(raw[:, :2] - target, RELIEF_BETA), person)
+    return terms
+
+
+def bent_depth(depth: Tensor, low_depth: Tensor) -> Tensor:
+    """The true relief on the low-resolution depth: ``depth + S(low_depth - depth)``, S smoothing over some low-resolution pixels.
+
+    The trunk cannot see that the low-resolution depth is centimetres off, and would learn the average of all such errors, which
+    is a slab. Its own part is what the normals tell and the low-resolution depth lacks.
+
+    Args:
+        depth: (B, 2, 8h, 8w) nu, 0 outside the person; low_depth: (B, 2, h, w) nu, front behind back outside.
+
+    Returns:
+        (B, 2, 8h, 8w) nu, 0 outside the person.
+    """
+    factor = METHOD.size // METHOD.low_size
+    person = depth[:, :1] > 0
+    coarse = depth[..., factor // 2 - 1 :: factor, factor // 2 - 1 :: factor]
+    known = ((coarse[:, :1] > 0) & (low_depth[:, :1] < low_depth[:, 1:])).to(depth.dtype)
+    error = _smoothed((low_depth - coarse) * known) / _smoothed(known).clamp_min(1e-6)
+    fine = F.interpolate(error, scale_factor=factor, mode="bilinear")
+    return torch.where(person, depth + fine, depth)
+
+
+def _smoothed(value: Tensor) -> Tensor:
+    """Gaussian over (B, C, h, w), 0 around it."""
+    reach = math.ceil(3 * BEND_SIGMA)
+    axis = torch.arange(-reach, reach + 1, dtype=value.dtype, device=value.device)
+    kernel = torch.exp(-(axis**2) / (2 * BEND_SIGMA**2))
+    kernel = (kernel / kernel.sum()).expand(value.shape[1], 1, 1, -1)
+    value = F.conv2d(value, kernel, padding=(0, reach), groups=value.shape[1])
+    return F.conv2d(value, kernel.transpose(2, 3), padding=(reach, 0), groups=value.shape[1])
+
+
+def _huber(value: Tensor, beta: float = SHAPE_BETA) -> Tensor:
+    return F.smooth_l1_loss(value, torch.zeros_like(value), reduction="none", beta=beta)
 
 
 def _difference_error(error: Tensor, person: Tensor, step: int) -> Tensor:

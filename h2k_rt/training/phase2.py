@@ -17,10 +17,10 @@ from torch import Tensor
 from h2k_rt.constants import METHOD
 from h2k_rt.training import sheets
 from h2k_rt.training.compiled import compiled
-from h2k_rt.training.config import LossConfig, TrainingConfig
+from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.data import Collate, ExampleMaker, Source, check_sample
 from h2k_rt.training.figures import depth_figures
-from h2k_rt.training.objective import depth_terms
+from h2k_rt.training.objective import trunk_terms
 from h2k_rt.training.prepared import FrozenNetworks, Prepared, load_prepared, save_prepared
 from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
@@ -100,17 +100,6 @@ def collate_crops(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return batch
 
 
-def trunk_weights(loss: LossConfig) -> LossConfig:
-    """Weights with the trunk's own in the place of the low-resolution depth's."""
-    return replace(
-        loss,
-        depth_shape=loss.trunk_shape,
-        depth_gradient=loss.trunk_gradient,
-        depth_normal=loss.trunk_normal,
-        depth_background=loss.trunk_background,
-    )
-
-
 class TrunkStage:
     """Steps of the trunk."""
 
@@ -128,12 +117,12 @@ class TrunkStage:
         self.maker = TrunkExamples(config, frozen, cache, _cache_key(config, source, frozen))
         self.holdout_maker = TrunkExamples(config, frozen, cache, "", augmented=False)
         self.collate = collate_crops
-        self._terms, self._weights = compiled(depth_terms, config), trunk_weights(config.loss)
+        self._terms = compiled(trunk_terms, config)
 
     def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
         """The loss of a batch."""
         raw = networks.raw["high_depth"](batch["low_depth"], batch["normals"])
-        terms = self._terms(raw, batch["depth"], self._weights, self._weights.depth_background, 1)
+        terms = self._terms(raw, batch["depth"], batch["low_depth"], self.config.loss)
         yield Update(self.networks, terms, batch["sample"].tolist())
 
     def measure(self, batch: dict[str, Tensor], networks: Networks) -> dict[str, float]:

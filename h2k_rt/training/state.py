@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 
 import torch
@@ -37,8 +38,13 @@ class Networks:
         self._averaged_raw = {name: RawNet(network(self.averaged, name), run.precision, run.channels_last) for name in names}
         for name in names:
             network(self.live, name).train(not run.frozen_statistics)
-        self.optimizers = {name: _optimizer(network(self.live, name), config.optimizer) for name in names}
+        self.optimizers = {name: make_optimizer(network(self.live, name), config.optimizer) for name in names}
         self.counts = dict.fromkeys(names, 0)
+
+    def stated(self) -> dict[str, str]:
+        """What the result's metadata says of the method, as JSON by name."""
+        background = self.config.model.background_value
+        return {"constants": json.dumps({} if background is None else {"background_value": background})}
 
     def averaged_raw(self, name: str) -> RawNet:
         """The averaged network as :class:`RawNet`; made when it is first asked for."""
@@ -76,10 +82,12 @@ def average(averaged: nn.Module, live: nn.Module, decay: float) -> None:
         ours[key].copy_(theirs[key])
 
 
-def _optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+def make_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     kernels = [p for p in net.parameters() if p.ndim == 4]
     others = [p for p in net.parameters() if p.ndim != 4]
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if config.kind == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=config.peak)
     return torch.optim.AdamW(groups, lr=config.peak)
 
 

@@ -47,8 +47,8 @@ class Trainer:
         present = checkpoints(job.run)
         if present and not job.resume:
             raise TrainingError(f"{job.run} holds a training already; --resume goes on with it, another -o starts a new one")
-        self.networks = Networks(_initial_networks(job, bool(present)), job.networks, job.config, self.world.device)
-        self.stages = make_stages(job.config, job.networks, self._open_source, self.networks, job.cache or job.run / "prepared")
+        self.networks = self._make_networks(bool(present))
+        self.stages = self._make_stages()
         self.step, self.seconds = 0, 0.0
         self.figures: dict[str, float] = {}
         if present:
@@ -81,6 +81,17 @@ class Trainer:
             if self.stages:
                 self._evaluate()
         return self._save()
+
+    def _make_networks(self, resuming: bool) -> Networks:
+        job = self.job
+        return Networks(_initial_networks(job, resuming), job.networks, job.config, self.world.device)
+
+    def _make_stages(self) -> list[Stage]:
+        job = self.job
+        return make_stages(job.config, job.networks, self._open_source, self.networks, job.cache or job.run / "prepared")
+
+    def _holdout(self, stage: Stage) -> Source:
+        return FolderSource(self.job.holdout, None if stage.name == "low" else METHOD.size)
 
     def _step(self, stage: Stage, loader: Iterator[Any], draw: bool) -> dict[str, float]:
         """One step of a stage's networks, and a picture of its last batch; returns the learning rates."""
@@ -152,7 +163,7 @@ class Trainer:
             return
         limit = self.job.config.run.evaluate_samples
         for stage in self.stages:
-            source = FolderSource(self.job.holdout, None if stage.name == "low" else METHOD.size)
+            source = self._holdout(stage)
             found = []
             for index in range(min(limit, len(source))):
                 examples = Examples(source, stage.holdout_maker, self.job.config.run.seed, stage.number)
