@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from h2k_engines import OnnxRuntimeEngine
+from h2k_engines import Engine, OnnxRuntimeEngine, TorchEngine
+from h2k_engines.onnx_in_torch import open_graph
 from h2k_kernels import sample_features
 from view_rules import feature_case
 
@@ -26,6 +27,14 @@ def inputs(views: int, picture: int, points: int = 50) -> tuple[torch.Tensor, to
     _, projections, cube = feature_case(views, (1,), points)
     torch.manual_seed(1)
     return torch.randn(1, views, 4, picture, picture), torch.from_numpy(projections)[None], torch.from_numpy(cube)[None]
+
+
+def onnx_runtime(graph: Path | bytes, name: str) -> Engine:
+    return OnnxRuntimeEngine(graph, name=name, threads=1)
+
+
+def in_torch(graph: Path | bytes, name: str) -> Engine:
+    return TorchEngine(*open_graph(graph, name)[:1], name, *open_graph(graph, name)[1:])
 
 
 def test_shapes_at_full_width_are_pifus() -> None:
@@ -86,10 +95,11 @@ def test_graphs_compute_what_pytorch_does(shape: ViewNetShape, tmp_path: Path) -
     with torch.no_grad():
         expected = net(pictures, projections, points)[-1][0].numpy()
     for precision, tolerance in (("fp32", 1e-4), ("fp16", 5e-3)):
-        encoder, head = (OnnxRuntimeEngine(bundle.network(n, precision), threads=1) for n in ("encoder", "points"))
-        maps = [encoder.run({"picture": p[None].numpy()}) for p in pictures[0]]
-        joined = [np.concatenate([m[name] for m in maps]) for name in encoder.outputs]
-        features = sample_features(joined, projections[0].numpy(), points[0].numpy())
-        found = head.run({"features": features[:, :, None]})["occupancy"][0, 0, 0]
-        np.testing.assert_allclose(found, expected, atol=tolerance)
+        for open_engine in (onnx_runtime, in_torch):
+            encoder, head = (open_engine(bundle.network(n, precision), n) for n in ("encoder", "points"))
+            maps = [encoder.run({"picture": p[None].numpy()}) for p in pictures[0]]
+            joined = [np.concatenate([m[name] for m in maps]) for name in encoder.outputs]
+            features = sample_features(joined, projections[0].numpy(), points[0].numpy())
+            found = head.run({"features": features[:, :, None]})["occupancy"][0, 0, 0]
+            np.testing.assert_allclose(found, expected, atol=tolerance)
     assert np.ptp(expected) > 100 * 1e-5  # something depends on the points

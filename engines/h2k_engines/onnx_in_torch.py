@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 _DTYPES = {1: np.float32, 10: np.float16}  # TensorProto.FLOAT, FLOAT16
 
 #: Inputs that are read as numbers when the graph is opened, by operator: the graph's shape must not depend on what is computed.
-_FIXED_INPUTS = {"Resize": (1, 2, 3), "Slice": (1, 2, 3, 4), "Clip": (1, 2)}
+_FIXED_INPUTS = {
+    "Clip": (1, 2),
+    "ReduceMean": (1,),
+    "ReduceSum": (1,),
+    "Reshape": (1,),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+}
 
 
 def open_graph(model: str | Path | bytes, name: str) -> tuple[nn.Module, list[TensorSpec], list[TensorSpec]]:
@@ -137,6 +144,45 @@ def _max_pool(attributes: dict[str, Any], _: dict[int, Any]) -> Callable[..., Te
     return lambda x: F.max_pool2d(x, attributes["kernel_shape"], attributes.get("strides", [1, 1]))
 
 
+def _average_pool(attributes: dict[str, Any], _: dict[int, Any]) -> Callable[..., Tensor]:
+    from torch.nn import functional as F
+
+    pads = attributes.get("pads", [0, 0, 0, 0])
+    _only(not any(pads) and not attributes.get("ceil_mode", 0), f"pads {pads}")
+    return lambda x: F.avg_pool2d(x, attributes["kernel_shape"], attributes.get("strides", [1, 1]))
+
+
+def _instance_norm(attributes: dict[str, Any], _: dict[int, Any]) -> Callable[..., Tensor]:
+    from torch.nn import functional as F
+
+    epsilon = attributes.get("epsilon", 1e-5)
+    return lambda x, scale, bias: F.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
+
+
+def _reduce(function: str) -> Callable[..., Callable[..., Tensor]]:
+    def make(attributes: dict[str, Any], fixed: dict[int, Any]) -> Callable[..., Tensor]:
+        import torch
+
+        axes, keep = fixed[1], bool(attributes.get("keepdims", 1))
+        return lambda x: getattr(torch, function)(x, dim=axes, keepdim=keep)
+
+    return make
+
+
+def _reshape(attributes: dict[str, Any], fixed: dict[int, Any]) -> Callable[..., Tensor]:
+    _only(not attributes.get("allowzero", 0), "allowzero")
+    return lambda x: x.reshape([x.shape[axis] if n == 0 else n for axis, n in enumerate(fixed[1])])
+
+
+def _softmax(attributes: dict[str, Any], _: dict[int, Any]) -> Callable[..., Tensor]:
+    axis = attributes.get("axis", -1)
+    return lambda x: x.softmax(axis)
+
+
+def _transpose(attributes: dict[str, Any], _: dict[int, Any]) -> Callable[..., Tensor]:
+    return lambda x: x.permute(attributes["perm"])
+
+
 def _resize(attributes: dict[str, Any], fixed: dict[int, Any]) -> Callable[..., Tensor]:
     from torch.nn import functional as F
 
@@ -191,16 +237,23 @@ def _torch_function(name: str) -> Callable[..., Callable[..., Tensor]]:
 
 _OPERATORS: dict[str, Callable[[dict[str, Any], dict[int, Any]], Callable[..., Tensor]]] = {
     "Add": _torch_function("add"),
+    "AveragePool": _average_pool,
     "Cast": _cast,
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
     "Greater": _torch_function("gt"),
+    "InstanceNormalization": _instance_norm,
     "MaxPool": _max_pool,
     "Mul": _torch_function("mul"),
+    "ReduceMean": _reduce("mean"),
+    "ReduceSum": _reduce("sum"),
     "Relu": _torch_function("relu"),
+    "Reshape": _reshape,
     "Resize": _resize,
     "Sigmoid": _torch_function("sigmoid"),
     "Slice": _slice,
+    "Softmax": _softmax,
+    "Transpose": _transpose,
     "Where": _torch_function("where"),
 }

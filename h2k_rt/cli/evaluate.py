@@ -40,8 +40,14 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Measure a model on the samples of this dataset instead.")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="With --data: a bundle's name or path.")] = "small",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="With --data: a bundle's name or path; if not given small, for view sets views-small."),
+    ] = None,
     count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="With --data: the first N samples only.")] = None,
+    views: Annotated[
+        int, typer.Option("--views", metavar="K", min=1, max=16, help="With --data of several views: photos of each person.")
+    ] = 4,
     finder: Annotated[
         bool, typer.Option("--finder", help="With --data: find mask and joints in the picture, instead of giving the true ones.")
     ] = False,
@@ -74,7 +80,12 @@ def evaluate(
     with reporting(debug):
         files = _checked(output or [])
         if data is not None and prediction is None:
-            table = _measure_model(data, model, count, finder, mesh, threads)
+            from h2k_rt.data.views.viewset import is_view_sets
+
+            if is_view_sets(data):
+                table = _measure_views(data, model or "views-small", count, views, finder, threads)
+            else:
+                table = _measure_model(data, model or "small", count, finder, mesh, threads)
         elif data is None and prediction is not None and truth is not None:
             table = _measure_meshes(prediction, truth, align.value, height, samples, seed, threads)
         else:
@@ -129,6 +140,19 @@ def _measure_model(data: Path, model: str, count: int | None, finder: bool, mesh
         every: Callable[[int, int, str], None] = progress
         return measure_model(
             data, model, count=count, use_finder=finder, with_mesh=mesh, threads=threads, progress=every, failed=note
+        )
+
+
+def _measure_views(data: Path, model: str, count: int | None, views: int, finder: bool, threads: int | None) -> Table:
+    from h2k_rt.cli.progress import counting
+    from h2k_rt.metrics.views import measure_views
+
+    def note(name: str, sentence: str) -> None:
+        tell(f"person {name}: {sentence}", error=True)
+
+    with stdout_for_results(), counting("measuring") as progress:
+        return measure_views(
+            data, model, views=views, count=count, use_finder=finder, threads=threads, progress=progress, failed=note
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,19 @@ from h2k_rt.cli.common import Debug, reporting, tell
 from h2k_rt.errors import MissingPackageError, TrainingError
 
 
+class Method(str, Enum):
+    """Which method's networks."""
+
+    published = "2k2k"
+    implicit = "implicit"
+
+
 def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder for checkpoints, logs and the result.")],
     model: Annotated[Path, typer.Option("--model", metavar="CONFIG.toml", help="Configuration; configs/small.toml is one.")],
+    method: Annotated[
+        Method, typer.Option("--method", help="2k2k: from one photo; implicit: from several calibrated ones (docs/views.md).")
+    ] = Method.published,
     phase: Annotated[int, typer.Option("--phase", min=1, max=2, help="1: normals and low-resolution depth; 2: the trunk.")] = 1,
     data: Annotated[list[Path] | None, typer.Option("--data", metavar="DIR", help="Dataset folder; may be repeated.")] = None,
     people: Annotated[
@@ -59,6 +70,18 @@ def train(
         except ImportError as error:
             raise MissingPackageError(f'{error.name} is not installed; run: pip install "h2k-rt[train]"') from error
         config = load_config(model)
+        chosen: tuple[str, ...] = ()
+        if method is Method.implicit:
+            from h2k_rt.training.implicit.networks import NAMES
+            from h2k_rt.training.implicit.trainer import ImplicitTrainer
+
+            if phase != 1 or networks or restart:
+                raise typer.BadParameter(
+                    "--method implicit has no --phase, --networks or --restart; both its networks are trained together"
+                )
+            chosen = NAMES if steps != 0 else ()
+        elif steps != 0:
+            chosen = parse_networks(networks, phase)
         if not data and not people and steps != 0:
             raise TrainingError("there is nothing to train on: give --data with a dataset folder, or --people")
         if data and people:
@@ -66,7 +89,7 @@ def train(
         job = Job(
             config=config,
             phase=phase,
-            networks=parse_networks(networks, phase) if steps != 0 else (),
+            networks=chosen,
             data=tuple(data or ()),
             run=output,
             limit=Limit(steps, None if minutes is None else 60 * minutes),
@@ -80,7 +103,7 @@ def train(
             cache=cache,
         )
         try:
-            trainer = Trainer(job)
+            trainer = ImplicitTrainer(job) if method is Method.implicit else Trainer(job)
             result = trainer.run()
         finally:
             leave()

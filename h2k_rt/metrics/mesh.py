@@ -93,6 +93,15 @@ def sample_points(shape: Shape, count: int, random: np.random.Generator) -> NDAr
     return np.asarray(points, np.float32)
 
 
+def encloses(shape: Shape, points: NDArray[np.float32], threads: int | None = None) -> NDArray[np.bool_]:
+    """(P,) whether each point is inside a closed mesh.
+
+    Raises:
+        MissingPackageError: Open3D is not installed.
+    """
+    return _Surface(shape, threads).encloses(points)
+
+
 class _Surface:
     """A mesh with the tree that answers questions about it."""
 

@@ -148,13 +148,13 @@ class PointNet(nn.Module):
             (B, 1, 1, N).
         """
         value = features
-        for number, layer in enumerate(self.layers):
-            value = layer(value if number == 0 else torch.cat((value, features), 1))
-            if number < len(self.layers) - 1:
-                value = F.relu(value)
+        *hidden, last = self.layers
+        for number, layer in enumerate(hidden):
+            value = F.relu(layer(value if number == 0 else torch.cat((value, features), 1)))
             if number == _MERGED_AFTER - 1:
                 value, features = self._merged(value, features, views)
-        return torch.sigmoid(value)
+        with torch.autocast(value.device.type, enabled=False):
+            return torch.sigmoid(last(torch.cat((value, features), 1).float()))
 
     def _merged(self, value: Tensor, features: Tensor, views: int | None) -> tuple[Tensor, Tensor]:
         def split(x: Tensor) -> Tensor:
@@ -200,11 +200,16 @@ class ViewNet(nn.Module):
 
 
 def sample_maps(maps: Sequence[Tensor], projections: Tensor, points: Tensor) -> Tensor:
-    """What ``h2k_kernels.sample_features`` computes, for training: (B V, C, 1, N), the depth last.
+    """What ``h2k_kernels.sample_features`` computes, for training, in full precision: (B V, C, 1, N), the depth last.
 
     Args:
         maps: (B V, C_s, h_s, w_s); projections: (B V, 3, 4); points: (B, N, 3).
     """
+    with torch.autocast(points.device.type, enabled=False):
+        return _sample_maps([m.float() for m in maps], projections, points)
+
+
+def _sample_maps(maps: Sequence[Tensor], projections: Tensor, points: Tensor) -> Tensor:
     views = len(projections) // len(points)
     each = points.repeat_interleave(views, 0)
     u, v, w = (each @ projections[:, :, :3].transpose(1, 2) + projections[:, None, :, 3]).unbind(-1)
@@ -213,5 +218,5 @@ def sample_maps(maps: Sequence[Tensor], projections: Tensor, points: Tensor) -> 
     grid = torch.stack((u / w_held, v / w_held), -1) * 2 - 1
     grid = torch.where(ahead[..., None], grid, torch.full_like(grid, -1e3)).clamp(-1e3, 1e3)[:, None]
     depth = (w - projections[:, 2, 3, None])[:, None, None]
-    sampled = [F.grid_sample(m, grid.to(m.dtype), align_corners=False) for m in maps]
+    sampled = [F.grid_sample(m, grid, align_corners=False) for m in maps]
     return torch.cat((*sampled, depth), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -75,11 +76,36 @@ def preview(
     maps += zip(("front depth, bright is near", "back depth, bright is near"), _depth_pictures(near, far, shown), strict=True)
     window = (left - x0, top - y0, height)
     rows = [[(label, _crop(picture, window, (width, _MAP_HEIGHT))) for label, picture in maps]]
+    return _page([*rows, *_mesh_rows(mesh)])
+
+
+def views_preview(photos: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]], mesh: Mesh) -> NDArray[np.uint8]:
+    """Several photos with their masks above, in rows of four; the mesh from four sides, coloured and as clay, below.
+
+    Args:
+        photos: name, (H, W, 3) uint8 and (H, W) uint8 mask of each.
+        mesh: as for :func:`preview`.
+
+    Returns:
+        (H, 2000, 3) uint8 RGB.
+    """
+    width = (_WIDTH - 2 * _EDGE - 3 * _GAP) // 4
+    cells = []
+    for name, rgb, mask in photos:
+        window = _window(mask >= 128, width / _MAP_HEIGHT)
+        dimmed = np.where(mask[..., None] >= 128, rgb, (rgb // 3 + 150).astype(np.uint8))
+        cells.append((name, _crop(dimmed, window, (width, _MAP_HEIGHT))))
+    return _page([*(cells[i : i + 4] for i in range(0, len(cells), 4)), *_mesh_rows(mesh)])
+
+
+def _mesh_rows(mesh: Mesh) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+    """The mesh from four sides, coloured and as clay."""
     width = (_WIDTH - 2 * _EDGE - 3 * _GAP) // 4
     looks = render_views(mesh, [yaw for _, yaw in _SIDES], (width, _VIEW_HEIGHT), looks=("color", "clay"), background=_PANEL)
-    for pictures, what in zip(looks, ("", ", shape only"), strict=True):
-        rows.append([(name + what, picture) for (name, _), picture in zip(_SIDES, pictures, strict=True)])
-    return _page(rows)
+    return [
+        [(name + what, picture) for (name, _), picture in zip(_SIDES, pictures, strict=True)]
+        for pictures, what in zip(looks, ("", ", shape only"), strict=True)
+    ]
 
 
 def write_preview(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:

@@ -1,0 +1,144 @@
+"""Training the implicit function in the trainer's loop, from view sets to a bundle that measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_runner import Cli, in_process
+from safetensors.torch import load_file
+from view_people import ball_people
+
+from h2k_rt.errors import TrainingError
+from h2k_rt.training.config import TrainingConfig, parse_config
+from h2k_rt.training.implicit.networks import ViewNetworks, fresh_view_net
+from h2k_rt.training.implicit.stage import ImplicitStage, ViewExamples, ViewSetSource, collate_views
+from h2k_rt.training.implicit.trainer import ImplicitTrainer
+from h2k_rt.training.job import Job, Limit
+from h2k_rt.training.rates import rate_at
+from h2k_rt.views.network_picture import NetworkView
+
+
+def tiny(**implicit: object) -> TrainingConfig:
+    wanted = {"width": 0.125, "stages": 2, "picture": 64, "views": 3, "points": 300, "batch": 2} | implicit
+    raw = {
+        "optimizer": {"kind": "rmsprop", "schedule": "steps", "warm_up": 2, "weight_decay": 0.0, "ema": 0.5},
+        "run": {"workers": 0, "precision": "float32", "checkpoint_minutes": 1000.0, "log_seconds": 1000.0},
+        "implicit": wanted,
+    }
+    return parse_config(raw, "test")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ball_people(tmp_path_factory.mktemp("views") / "set")
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    return in_process(capfd)
+
+
+def test_examples(people: Path) -> None:
+    source = ViewSetSource([people])
+    config = tiny().implicit
+    plain = ViewExamples(config, augmented=False)(source, 0, np.random.default_rng(0))
+    assert plain["pictures"].shape == (3, 4, 64, 64) and plain["projections"].shape == (3, 3, 4)
+    assert plain["points"].shape == (300, 3) and plain["inside"].sum() == 150
+    assert plain["points"].abs().max() < 1.5
+    # What is inside is seen as the person's in every view.
+    q = torch.cat((plain["points"], torch.ones(300, 1)), 1)
+    for picture, projection in zip(plain["pictures"], plain["projections"], strict=True):
+        u, v, w = (q @ projection.T).T
+        at = ((v / w).clamp(0, 0.999) * 64).long(), ((u / w).clamp(0, 0.999) * 64).long()
+        assert picture[3][at][plain["inside"] > 0].mean() > 0.95
+    counts = {len(ViewExamples(config)(source, 0, np.random.default_rng(k))["pictures"]) for k in range(12)}
+    assert counts == {1, 2, 3}
+    batch = collate_views([ViewExamples(config)(source, k % 2, np.random.default_rng(k)) for k in range(4)])
+    assert batch["pictures"].shape[:2] == (4, batch["projections"].shape[1])
+
+
+def test_augmented_pictures_stay_pictures(people: Path) -> None:
+    from h2k_rt.training.implicit.stage import _augmented
+
+    view = NetworkView(np.zeros((4, 64, 64), np.float32), np.zeros((3, 4), np.float32))
+    view.picture[3, 20:40, 20:40] = 1
+    view.picture[:3, 20:40, 20:40] = 0.3
+    for seed in range(5):
+        picture = _augmented(view, tiny().implicit, np.random.default_rng(seed)).picture
+        assert picture.dtype == np.float32 and np.abs(picture[:3]).max() <= 1
+        assert not picture[:3][:, picture[3] == 0].any()
+        assert 250 < picture[3].sum() < 600
+
+
+def test_the_rate_drops_twice() -> None:
+    config = tiny().optimizer
+    rates = [rate_at(config, 10, progress, 0.0) for progress in (0.0, 0.59, 0.6, 0.79, 0.8, 1.0)]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_wrong_configurations() -> None:
+    for table, words in (({"features": "mono"}, "features"), ({"points": 1}, "points"), ({"views": 0}, "views")):
+        with pytest.raises(TrainingError, match=words):
+            parse_config({"implicit": table}, "test")
+    with pytest.raises(TrainingError, match="width"):
+        fresh_view_net(tiny(width=0.2))
+
+
+@pytest.mark.parametrize("features", ["multi-scale", "pifu"])
+def test_the_loss_falls(people: Path, features: str) -> None:
+    config = tiny(features=features, fixed_views=True)
+    stage = ImplicitStage(config, ViewSetSource([people]))
+    networks = ViewNetworks(fresh_view_net(config), config, torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(25):
+        batch = stage.collate([{**stage.holdout_maker(stage.source, k, rng), "sample": k} for k in (0, 1)])
+        (update,) = stage.updates(batch, networks)
+        assert update.networks == ("encoder", "points") and set(update.terms) == {"stage1", "stage2"}
+        update.loss.backward()
+        for name in networks.names:
+            networks.step(name, 1e-3)
+        losses.append(float(update.loss))
+    assert losses[0] > 0.4 and min(losses[-5:]) < 0.6 * losses[0]
+    figures = stage.measure(stage.collate([{**stage.holdout_maker(stage.source, 0, rng), "sample": 0}]), networks)
+    assert figures["implicit/points_iou"] > 55
+    assert stage.pictures(batch, networks).shape == (3, 128, 192)
+
+
+def test_resumed_training_gives_the_same_bits(people: Path, tmp_path: Path) -> None:
+    def train(run: Path, steps: int, resume: bool = False) -> dict[str, torch.Tensor]:
+        job = Job(tiny(), 1, ("encoder", "points"), (people,), run, Limit(steps), holdout=(people,), resume=resume)
+        return load_file(ImplicitTrainer(job).run())
+
+    whole = train(tmp_path / "whole", 4)
+    # The limit changes the schedule's progress: warm-up and first rate only, the same for both.
+    train(tmp_path / "parts", 2)
+    parts = train(tmp_path / "parts", 4, resume=True)
+    assert whole.keys() == parts.keys()
+    drift = max(float((whole[key] - parts[key]).abs().max()) for key in whole)
+    assert drift < 2e-3  # the learning rate of step 2 differed, as it was the last of its run
+    again = train(tmp_path / "again", 4)
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_from_training_to_the_papers_table(cli: Cli, people: Path, tmp_path: Path) -> None:
+    pytest.importorskip("open3d")
+    from training_data import toml_of
+
+    config = tmp_path / "tiny.toml"
+    config.write_text(toml_of(tiny()))
+    run = tmp_path / "run"
+    start = ("train", "--method", "implicit", "--model", config, "--data", people, "-o", run)
+    assert cli(*start, "--steps", 12).code == 0
+    assert cli(*start, "--steps", 1, "--phase", 2).code == 2
+    found = cli("export", run / "model.safetensors", "-o", tmp_path / "bundle", "--precision", "fp32")
+    assert found.code == 0 and "points" in found.out
+    found = cli("eval", "--data", people, "--model", tmp_path / "bundle", "--views", 3, "--count", 1, "--threads", 1)
+    assert found.code == 0, found.err
+    assert "p2s_cm" in found.out and "iou" in found.out
+    found = cli("eval", "--data", people, "--model", "hull", "--views", 9, "--count", 1)
+    assert found.code == 10 and "9 are asked for" in found.sentence
