@@ -1,10 +1,10 @@
-"""Open the networks of a model bundle on the engine that was asked for."""
+"""Which engine runs a model's networks, and opening them on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from h2k_engines import DeviceEngine, Engine, EngineFailure, OnnxRuntimeDeviceEngine, OnnxRuntimeEngine
 from h2k_engines.device import DeviceStream
@@ -12,31 +12,58 @@ from h2k_engines.device import DeviceStream
 from h2k_rt.bundle import NETWORKS, Bundle
 from h2k_rt.errors import EngineError
 
+if TYPE_CHECKING:
+    from h2k_kernels.launch.runtime import Runtime
+
+    from h2k_rt.built_engines import BuiltEngines
+
 Device = Literal["auto", "cpu", "cuda"]
-EngineName = Literal["auto", "onnxruntime", "torch"]
+EngineName = Literal["auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu", "torch", "onnxruntime"]
 Precision = Literal["auto", "fp16", "fp32"]
 
+#: Engines that are built ahead for one GPU, best first.
+BUILT = ("tensorrt", "tensorrt-rtx")
+#: How they are called.
+TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 
-def open_engines(
-    bundle: Bundle, engine: EngineName = "auto", threads: int | None = None, device: Literal["auto", "cpu"] = "auto"
-) -> dict[str, Engine]:
+
+def resolve(engine: str, device: str) -> tuple[EngineName, Device]:
+    """What ``--engine`` and ``--device`` mean together: an engine without the place in its name, and the place.
+
+    "cpu" is ONNX Runtime on the CPU and "cuda" the same on a GPU; "onnxruntime" runs where ``device`` says.
+
+    Raises:
+        EngineError: there is no such engine or device, or the two contradict each other.
+    """
+    if engine not in get_args(EngineName):
+        raise EngineError(f"there is no engine {engine!r}; choose {', '.join(get_args(EngineName))}")
+    if device not in get_args(Device):
+        raise EngineError(f"there is no device {device!r}; choose auto, cpu or cuda")
+    if engine == "cpu":
+        if device == "cuda":
+            raise EngineError("--engine cpu does not run on --device cuda")
+        return "onnxruntime", "cpu"
+    if engine in (*BUILT, "cuda"):
+        if device == "cpu":
+            raise EngineError(f"--engine {engine} does not run on --device cpu")
+        return ("onnxruntime" if engine == "cuda" else engine), "cuda"  # type: ignore[return-value]
+    return engine, device  # type: ignore[return-value]
+
+
+def open_engines(bundle: Bundle, engine: EngineName = "auto", threads: int | None = None) -> dict[str, Engine]:
     """Every network of the method on the CPU by name, loaded and checked against the bundle's description.
 
     Args:
         engine: "auto" and "onnxruntime" are ONNX Runtime; "torch" is PyTorch and needs the bundle's ``weights.safetensors``.
-        device: "auto" and "cpu" are the CPU; for a GPU see :func:`device_engines`.
         threads: cores of one network; None: all.
 
     Raises:
         EngineError: a network cannot be loaded, or is not what the bundle says.
         BundleError: a file is missing or has changed.
     """
-    if device not in ("auto", "cpu"):
-        raise EngineError(f"there is no device {device!r}; choose auto, cpu or cuda")
+    engine, _ = resolve(engine, "cpu")
     if engine == "torch":
         return _torch_engines(bundle)
-    if engine not in ("auto", "onnxruntime"):
-        raise EngineError(f"there is no engine {engine!r}; choose auto, onnxruntime or torch")
     engines: dict[str, Engine] = {}
     for name in NETWORKS:
         try:
@@ -46,31 +73,123 @@ def open_engines(
     return engines
 
 
-def device_engines(
-    bundle: Bundle, engine: EngineName = "auto", precision: Precision = "auto", number: int = 0
-) -> Callable[[str, DeviceStream], DeviceEngine]:
-    """How the device pipeline opens a network on a stream of a GPU.
+def why_not_gpu(bundle: Bundle) -> str | None:
+    """Why ``--device auto`` does not take the GPU, as half a sentence; None where engines of this model were built for one.
+
+    The kernels have never run on a GPU (docs/gpu.md): one is used only by whoever asked for it, by --device or by build-engines.
+    """
+    from h2k_engines.cache import EngineCache
+    from h2k_kernels.launch import DeviceFailure
+    from h2k_kernels.launch.driver import library
+
+    from h2k_rt.built_engines import any_built
+
+    try:
+        library()
+    except DeviceFailure:
+        return "there is no NVIDIA driver here"
+    if not any_built(bundle, EngineCache()):
+        return "no engines of this model are built for it (run h2k-rt build-engines, or give --device cuda)"
+    return None
+
+
+class DeviceEngines:
+    """Opens the networks of a model on a GPU, each on the stream that it will run on.
 
     Args:
-        engine: "auto" and "onnxruntime" are ONNX Runtime's CUDA provider; "torch" is PyTorch, running the same graphs.
-        precision: "fp16" and "fp32" choose the graph; "auto" is FP16 where the bundle has it.
-        number: of the GPU.
+        engine: "auto" is the first of TensorRT and TensorRT for RTX whose engines are built, else ONNX Runtime's CUDA provider;
+            "tensorrt" and "tensorrt-rtx" build what is missing; "cuda" and "onnxruntime" are the CUDA provider; "torch" is PyTorch,
+            running the same graphs.
+        precision: "fp16" and "fp32" choose the graph; for "auto" see :func:`h2k_rt.built_engines.precisions`.
+        runtime: the GPU; None: the first.
+
+    Attributes:
+        notes: sentences for the user: why a better engine is not used, which network fell back to FP32.
 
     Raises:
-        EngineError: there is no such engine.
-        BundleError: a file is missing or has changed.
+        EngineError: there is no such engine, or what it needs is missing.
     """
-    if engine not in ("auto", "onnxruntime", "torch"):
-        raise EngineError(f"there is no engine {engine!r}; choose auto, onnxruntime or torch")
 
-    def open_engine(name: str, stream: DeviceStream) -> DeviceEngine:
-        chosen = precision if precision != "auto" else "fp16" if "fp16" in bundle.precisions(name) else "fp32"
-        graph = bundle.network(name, chosen)
-        if engine == "torch":
+    def __init__(
+        self, bundle: Bundle, engine: EngineName = "auto", precision: Precision = "auto", runtime: Runtime | None = None
+    ) -> None:
+        self._bundle, self._precision, self._runtime = bundle, precision, runtime
+        self.notes: list[str] = []
+        self._engine, _ = resolve(engine, "cuda")
+        self._built: BuiltEngines | None = None
+        if self._engine in BUILT:
+            try:
+                self._built = self._open_built(self._engine)
+            except EngineFailure as error:
+                raise EngineError(f"{TITLES[self._engine]} cannot be used: {error}") from error
+        elif self._engine == "auto":
+            self._built = self._best()
+
+    def __call__(self, name: str, stream: DeviceStream) -> DeviceEngine:
+        """Open a network.
+
+        Raises:
+            EngineFailure: it cannot be opened, or a part of it would run on the CPU.
+            BundleError: a file is missing or has changed.
+        """
+        from h2k_rt.built_engines import precisions
+
+        if self._built is not None:
+            return self._built.open(name, stream, self._precision)  # type: ignore[arg-type]
+        chosen = precisions(self._bundle, name, self._precision)[0]
+        if self._precision not in ("auto", chosen):
+            self._bundle.network(name, self._precision)  # says what the bundle has instead
+        graph = self._bundle.network(name, chosen)
+        number = 0 if self._runtime is None else self._runtime.number
+        if self._engine == "torch":
             return _torch_device_engine(graph, name, f"cuda:{number}")
         return OnnxRuntimeDeviceEngine(graph, name=name, stream=stream, device=number)
 
-    return open_engine
+    def _best(self) -> BuiltEngines | None:
+        """Built engines that are ready; None: the CUDA provider it is, and notes say why."""
+        for kind in BUILT:
+            try:
+                built = self._open_built(kind)
+            except EngineFailure as error:
+                self.notes.append(f"{TITLES[kind]} is not used: {error}")
+                continue
+            if built.ready(self._precision):
+                return built
+            self.notes.append(f"{TITLES[kind]} is not used: its engines are not built; run: h2k-rt build-engines --engine {kind}")
+        return None
+
+    def _open_built(self, kind: str) -> BuiltEngines:
+        from h2k_engines.cache import EngineCache
+        from h2k_kernels.launch import DeviceFailure, Runtime
+
+        from h2k_rt.built_engines import BuiltEngines, open_builder
+
+        _check_package(kind)  # before the GPU is asked: says what to install
+        self._runtime = self._runtime or Runtime()
+        cache = EngineCache(tell=self.notes.append)
+        try:
+            builder = open_builder(kind, self._runtime, cache.folder)
+        except DeviceFailure as error:
+            raise EngineFailure(str(error)) from error
+        return BuiltEngines(self._bundle, builder, cache, self._runtime, tell=self.notes.append)
+
+
+def device_engines(
+    bundle: Bundle, engine: EngineName = "auto", precision: Precision = "auto", runtime: Runtime | None = None
+) -> Callable[[str, DeviceStream], DeviceEngine]:
+    """How the device pipeline opens a network on a stream of a GPU: see :class:`DeviceEngines`."""
+    return DeviceEngines(bundle, engine, precision, runtime)
+
+
+def _check_package(kind: str) -> None:
+    if kind == "tensorrt":
+        from h2k_engines.tensorrt_engine import import_tensorrt
+
+        import_tensorrt()
+    else:
+        from h2k_engines.tensorrt_rtx import import_plugin
+
+        import_plugin()
 
 
 def _torch_engines(bundle: Bundle) -> dict[str, Engine]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from h2k_rt.bundle import Bundle
 from h2k_rt.camera import PhotoCamera, photo_camera
 from h2k_rt.constants import PUBLISHED_WORLD_SCALE, Method
-from h2k_rt.engines import Device, EngineName, Precision, open_engines
+from h2k_rt.engines import Device, EngineName, Precision, open_engines, resolve, why_not_gpu
 from h2k_rt.errors import EngineError, MaskError
 from h2k_rt.framing import Framing, frame_person, pad_framing, pad_square
 from h2k_rt.inference import CanvasMaps, run_networks
@@ -68,6 +68,7 @@ class Reconstruction:
         notes: sentences for the user: parts that fell back, a cut-off person.
         people_found, person_number: how many the finder saw and which one this is, counted from 1.
         providers: what ran each network.
+        engine: the same in words, with the reason why no better one did.
     """
 
     photo: Photo
@@ -82,6 +83,7 @@ class Reconstruction:
     people_found: int
     person_number: int
     providers: dict[str, str] = field(default_factory=dict)
+    engine: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the mesh; the suffix chooses the format: .glb, .obj or .ply.
@@ -113,9 +115,9 @@ class Reconstructor:
 
     Args:
         model: name of a bundle that is installed, or path of one (folder or .zip).
-        engine: "auto" and "onnxruntime" are ONNX Runtime; "torch" is PyTorch (the bundle must hold weights).
-        device: where they run; "auto" and "cpu" are the CPU, "cuda" is the first NVIDIA GPU.
-        precision: of the networks on a GPU; "auto" is FP16 where the bundle has it. The CPU takes FP32.
+        engine: what runs the networks, see :func:`h2k_rt.engines.resolve`; on the CPU "torch" needs a bundle with weights.
+        device: where they run; "cuda" is the first NVIDIA GPU, "auto" is that too if engines of the model are built, else the CPU.
+        precision: of the networks on a GPU; "auto" is FP16 where the bundle has it, but for the trunk. The CPU takes FP32.
         threads: cores to use; None: all.
         parity: reproduce the published program, defects included, for comparison; on the CPU only.
         engines: networks to use in place of the bundle's, by name; on the CPU only.
@@ -144,6 +146,12 @@ class Reconstructor:
         self.threads = threads
         self.engines: dict[str, Engine] = {}
         self.pipeline: DevicePipeline | None = None
+        engine, device = resolve(engine, device)
+        self.why_not_gpu: str | None = None
+        if device == "auto":
+            if engine == "auto":
+                self.why_not_gpu = "given networks run on the CPU" if parity or engines else why_not_gpu(self.bundle)
+            device = "cuda" if engine == "auto" and self.why_not_gpu is None else "cpu"
         if device == "cuda":
             if parity or engines:
                 raise EngineError(f"{'parity mode runs' if parity else 'given engines run'} on the CPU only; use --device cpu")
@@ -151,7 +159,7 @@ class Reconstructor:
 
             self.pipeline = open_pipeline(self.bundle, engine, precision)
         else:
-            self.engines = dict(engines or open_engines(self.bundle, engine, threads, device))
+            self.engines = dict(engines or open_engines(self.bundle, engine, threads))
         self.finder = PersonFinder(threads)
 
     def reconstruct(
@@ -232,6 +240,7 @@ class Reconstructor:
             people_found=subject.found,
             person_number=subject.number,
             providers=self.providers,
+            engine=self.engine,
         )
 
     @property
@@ -240,6 +249,12 @@ class Reconstructor:
         if self.pipeline is not None:
             return self.pipeline.providers
         return {name: engine.provider for name, engine in self.engines.items()}
+
+    @property
+    def engine(self) -> str:
+        """What runs the networks, in words; on the CPU also why not a GPU, unless the CPU was asked for."""
+        chosen = ", ".join(dict.fromkeys(self.providers.values()))
+        return f"{chosen}; the GPU is not used: {self.why_not_gpu}" if self.why_not_gpu else chosen
 
     def _on_cpu(self, photo: Photo, subject: Subject, watch: Stopwatch) -> tuple[Canvas, CanvasMaps]:
         """Canvas and networks on the CPU."""

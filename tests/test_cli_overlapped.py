@@ -48,7 +48,14 @@ class Stub:
 
         mesh = SimpleNamespace(vertices=np.zeros((number, 3)), faces=np.zeros((0, 3)))
         return SimpleNamespace(
-            mesh=mesh, save=save, timings={"GPU": 0.5}, notes=[f"note {number}"], people_found=1, person_number=1, providers={}
+            mesh=mesh,
+            save=save,
+            timings={"GPU": 0.5},
+            notes=[f"note {number}"],
+            people_found=1,
+            person_number=1,
+            providers={},
+            engine="",
         )
 
 

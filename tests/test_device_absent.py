@@ -68,7 +68,10 @@ def test_onnxruntime_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"parity": True}, "parity mode runs on the CPU only"),
         ({"engines": {"face": object()}}, "given engines run on the CPU only"),
-        ({"engine": "warp drive"}, "there is no engine 'warp drive'; choose auto, onnxruntime or torch"),
+        (
+            {"engine": "warp drive"},
+            "there is no engine 'warp drive'; choose auto, tensorrt, tensorrt-rtx, cuda, cpu, torch",
+        ),
     ],
 )
 def test_what_the_gpu_does_not_do(monkeypatch: pytest.MonkeyPatch, options: dict[str, object], message: str) -> None:

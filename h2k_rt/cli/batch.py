@@ -81,8 +81,8 @@ def run_batch(jobs: Sequence[Job], settings: Settings, *, as_json: bool = False,
             parity=settings.parity,
         )
 
-    with stdout_for_results(), BatchProgress(len(jobs)) as progress, _removing_empty(batch.made):
-        overlapped = settings.device == "cuda" and len(jobs) > 1
+    with stdout_for_results(), BatchProgress(len(jobs)) as progress, removing_empty(batch.made):
+        overlapped = on_gpu(settings) and len(jobs) > 1
         stages = PhotoStages(settings, reconstructor, inputs, batch.made, progress.stage, overlapped)
         with contextlib.closing(_outcomes(jobs, stages, progress, overlapped)) as outcomes:
             for outcome in outcomes:
@@ -110,6 +110,17 @@ def run_batch(jobs: Sequence[Job], settings: Settings, *, as_json: bool = False,
     return batch.failures[0].exit_code if batch.failures else 0
 
 
+def on_gpu(settings: Settings) -> bool:
+    """Whether a GPU was asked for.
+
+    Raises:
+        EngineError: engine and device contradict each other.
+    """
+    from h2k_rt.engines import resolve
+
+    return resolve(settings.engine, settings.device)[1] == "cuda"
+
+
 def _outcomes(
     jobs: Sequence[Job], stages: PhotoStages, progress: BatchProgress, overlapped: bool
 ) -> Generator[Outcome[Job, Result], None, None]:
@@ -135,7 +146,7 @@ def _outcomes(
 
 
 @contextlib.contextmanager
-def _removing_empty(made: list[Path]) -> Any:
+def removing_empty(made: list[Path]) -> Any:
     """Whatever happens, folders that were made and stayed empty go again; ``made`` is deepest first."""
     try:
         yield

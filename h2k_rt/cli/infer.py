@@ -32,8 +32,12 @@ class EngineKind(str, Enum):
     """What runs the networks."""
 
     auto = "auto"
-    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
+    cuda = "cuda"
+    cpu = "cpu"
     torch = "torch"
+    onnxruntime = "onnxruntime"
 
 
 class Device(str, Enum):
@@ -92,10 +96,15 @@ def infer(
     ] = False,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <photo>_preview.png.")] = True,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write normals, depth and mask as PNG.")] = False,
-    engine: Annotated[EngineKind, typer.Option("--engine", help="What runs the networks.")] = EngineKind.auto,
-    device: Annotated[Device, typer.Option("--device", help="Where they run; auto is the CPU.")] = Device.auto,
+    engine: Annotated[
+        EngineKind, typer.Option("--engine", help="What runs the networks; auto is the best that is ready. See docs/engines.md.")
+    ] = EngineKind.auto,
+    device: Annotated[
+        Device, typer.Option("--device", help="Where they run; auto is the GPU if build-engines was run for it, else the CPU.")
+    ] = Device.auto,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="Of the networks on a GPU; auto is fp16 where the model has it.")
+        Precision,
+        typer.Option("--precision", help="Of the networks on a GPU; auto is fp16, but fp32 for the trunk."),
     ] = Precision.auto,
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")

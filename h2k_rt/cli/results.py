@@ -25,6 +25,7 @@ class Result:
     faces: int
     notes: list[str]
     providers: dict[str, str]
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,4 @@ def tell_results(batch: Batch) -> None:
     tell(f"{'stage':<20} {'mean s' if several else 'seconds':>9}{'    longest s' if several else ''}")
     for stage, seconds in rows.items():
         tell(f"{stage:<20} {sum(seconds) / len(seconds):>9.2f}{f'    {max(seconds):>9.2f}' if several else ''}")
+    tell(f"engine: {batch.results[0].engine}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from h2k_rt.engines import EngineName
     from h2k_rt.person import PersonFinder
     from h2k_rt.photo import Photo
     from h2k_rt.reconstruct import Reconstruction, Reconstructor, Subject
@@ -37,7 +38,7 @@ class Settings:
     seams: bool = False
     preview: bool = True
     save_maps: bool = False
-    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
+    engine: EngineName = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp16", "fp32"] = "auto"
     threads: int | None = None
@@ -200,6 +201,7 @@ class PhotoStages:
             faces=len(mesh.faces),
             notes=reconstruction.notes,
             providers=reconstruction.providers,
+            engine=reconstruction.engine,
         )
 
 

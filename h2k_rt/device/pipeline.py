@@ -63,6 +63,7 @@ class DevicePipeline:
 
     def __init__(self, method: Method, open_engine: OpenEngine, runtime: Runtime | None = None, *, graphs: bool = True) -> None:
         self.method = method
+        self._open_engine = open_engine
         self.runtime = runtime or Runtime()
         with telling(), self.runtime.active():
             self.chain = NetworkChain(self.runtime, open_engine, method)
@@ -76,11 +77,13 @@ class DevicePipeline:
         self._told = not graphs  # what was asked for needs no telling
 
     def take_notes(self) -> list[str]:
-        """Sentences for the user, each given once: that the chain is launched step by step, and why."""
-        if self._graphs.problem is None or self._told:
-            return []
-        self._told = True
-        return [self._graphs.problem]
+        """Sentences for the user, each given once: of the engines, and that the chain is launched step by step, and why."""
+        given: list[str] = getattr(self._open_engine, "notes", [])
+        notes, given[:] = list(given), []
+        if self._graphs.problem is not None and not self._told:
+            self._told = True
+            notes.append(self._graphs.problem)
+        return notes
 
     @property
     def providers(self) -> dict[str, str]:
@@ -295,7 +298,8 @@ def open_pipeline(
     runtime = Runtime(number)
     with telling():
         runtime.open()  # says best what is missing
-    return DevicePipeline(bundle.settings(), device_engines(bundle, engine, precision, number), runtime, graphs=graphs)
+        open_engine = device_engines(bundle, engine, precision, runtime)
+    return DevicePipeline(bundle.settings(), open_engine, runtime, graphs=graphs)
 
 
 def _own(array: NDArray) -> NDArray[np.float32]:
