@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("bench", "export", "engines", "kernels"))]
 
 from gpu_case import Case, bundle_engines, example, machine, markdown  # noqa: E402
-from h2k_kernels.launch import LaunchPlan, Runtime  # noqa: E402
+from h2k_kernels.launch import LaunchPlan, Runtime, sample_features  # noqa: E402
 from h2k_kernels.launch.runtime import Stream  # noqa: E402
 from kernels_static import Workload, works  # noqa: E402
 
@@ -108,6 +108,28 @@ def workload(case: Case, pipeline: DevicePipeline, pixels: int, border: int, cel
     )
 
 
+def sample_features_plan(runtime: Runtime) -> LaunchPlan:
+    """A chunk of points of the implicit function: PIFu's width, four scales, half precision (``Workload``)."""
+    w = Workload()
+    maps = [runtime.empty((w.views, side, side, 128), np.float16) for side in (128, 64, 32, 16)]
+    for scale in maps:
+        runtime.fill(scale)
+    # Cameras around the cube, points of a grid.
+    lines = [np.linspace(-0.6, 0.6, n, dtype=np.float32) for n in (w.points // 1024, 32, 32)]
+    turns = 2 * np.pi * np.arange(w.views) / w.views
+    seen = [np.array([[np.cos(t), 0, -np.sin(t), 0], [0, -1, 0, 0], [-np.sin(t), 0, -np.cos(t), 4]]) for t in turns]
+    host = {
+        "points": np.ascontiguousarray(np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 3)),
+        "projections": np.array([np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]]) @ s for s in seen], np.float32),
+    }
+    device = {name: runtime.empty(array.shape, array.dtype) for name, array in host.items()}
+    for name, array in host.items():
+        runtime.upload(device[name], array)
+    runtime.synchronize()
+    features = runtime.empty((w.views, w.features, 1, w.points), np.float16)
+    return sample_features.plan(maps, device["projections"], device["points"], features)
+
+
 def measure(engine: str, runs: int) -> dict[str, Any]:
     runtime = Runtime()
     bundle = Bundle.open("small")
@@ -123,6 +145,7 @@ def measure(engine: str, runs: int) -> dict[str, Any]:
     pipeline.enqueue_mesh(listed, case.job, 2)  # type: ignore[arg-type]
     cells = (len(mesh.faces) - 8 * border) // 4
     least = works(workload(case, pipeline, pixels, border, cells))
+    listed.groups["sample_features"] = [("sample_features", sample_features_plan(runtime))]
     timer = Timer(runtime, runs)
     groups = {}
     for name, steps in listed.groups.items():

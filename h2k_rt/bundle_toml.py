@@ -121,7 +121,7 @@ class _Reader:
             self._fail("format", f"version {version} cannot be read, this h2k-rt reads {FORMAT}; {hint}")
         needed = {"format", "name", "method", "width", "licence", "trained_on", "networks"}
         self._keys(table, "", needed, {"constants", "weights"})
-        if table["method"] not in METHODS:
+        if not isinstance(table["method"], str) or table["method"] not in METHODS:
             self._fail("method", f"{table['method']!r} is not known; known: {', '.join(METHODS)}")
         networks, names = self._table(table, "networks"), METHODS[table["method"]]
         self._keys(networks, "networks.", set(names), set())

@@ -14,6 +14,7 @@ from h2k_rt.cli.evaluate import evaluate
 from h2k_rt.cli.export import export
 from h2k_rt.cli.import_checkpoint import import_checkpoint
 from h2k_rt.cli.infer import infer
+from h2k_rt.cli.infer_views import infer_views
 from h2k_rt.cli.models import models
 from h2k_rt.cli.train import train
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=EXIT_CODES)(infer)
+app.command("infer-views", epilog=EXIT_CODES)(infer_views)
 app.command()(models)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(export)
