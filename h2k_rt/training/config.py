@@ -184,10 +184,9 @@ class LossConfig:
     """The same for the normals of the depth."""
     depth_background: float = 0.02
     """Depth outside the person (front 6, back 0)."""
-    trunk_shape: float = 0.3
-    """As ``depth_shape``, for the trunk. It sees too little of the picture to mend the low-resolution depth's centimetres, which
-    would drown the millimetres of relief that it is for: so differences and normals weigh most, on the canvas."""
-    trunk_gradient: tuple[float, float, float] = (30.0, 15.0, 8.0)
+    trunk_depth: float = 20.0
+    """The trunk's depth against the true relief on the low-resolution depth (``objective.bent_depth``)."""
+    trunk_gradient: tuple[float, float, float] = (15.0, 8.0, 4.0)
     """As ``depth_gradient``, for the trunk."""
     trunk_normal: float = 0.5
     """As ``depth_normal``, for the trunk."""
