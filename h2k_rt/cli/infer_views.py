@@ -189,5 +189,6 @@ def _keep_result(batch: Batch, paths: list[Path], files: list[Path], seconds: di
             faces=len(made.mesh.faces),
             notes=made.notes,
             providers=made.providers,
+            engine=", ".join(dict.fromkeys(made.providers.values())) or "none, the visual hull needs no network",
         )
     )

@@ -55,7 +55,7 @@ class ViewNetworks(Networks):
         net = self.averaged if averaged else self.live
         mixed = self.config.run.precision == "bfloat16"
         with torch.autocast(batch["points"].device.type, torch.bfloat16, enabled=mixed):
-            values: list[Tensor] = net(batch["pictures"], batch["projections"], batch["points"])  # type: ignore[operator]
+            values: list[Tensor] = net(batch["pictures"], batch["projections"], batch["points"])
         return [value.float() for value in values]
 
     def stated(self) -> dict[str, str]:
