@@ -25,8 +25,9 @@
 #include <utility>
 #include <vector>
 
-#include <setjmp.h>
+#ifndef __x86_64__
 #include <ucontext.h>
+#endif
 
 #define CUDA_HOST 1
 #define __global__
@@ -135,23 +136,58 @@ struct Warp {
   int round_of[32];
 };
 
-// A place to go on from. After the first time a switch needs no system call, which swapcontext makes at each; the sanitizers know
-// swapcontext only.
+#ifdef __x86_64__
+// Puts what a called function must keep on the stack, leaves the stack's end in `from`, and goes on at the end `to` of another stack.
+extern "C" __attribute__((visibility("hidden"))) void cuda_host_switch(void** from, void* to);
+asm(R"(
+.text
+.p2align 4
+.type cuda_host_switch, @function
+cuda_host_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size cuda_host_switch, .-cuda_host_switch
+)");
+
+// A place to go on from. swapcontext would do, but makes a system call at each switch, and under AddressSanitizer clears its notes of
+// the whole stack.
+struct Context {
+  void* end = nullptr;
+  void prepare(char* stack, size_t bytes, void (*start)()) {
+    void** const top = reinterpret_cast<void**>((reinterpret_cast<uintptr_t>(stack) + bytes) / 16 * 16);
+    top[-1] = nullptr;  // `start` does not return
+    top[-2] = reinterpret_cast<void*>(start);
+    std::fill(top - 8, top - 2, nullptr);  // the registers
+    end = top - 8;
+  }
+  void switch_to(Context& other) { cuda_host_switch(&end, other.end); }
+};
+#else
 struct Context {
   ucontext_t full;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  void prepare(char* stack, size_t bytes, void (*start)()) {
+    getcontext(&full);
+    full.uc_link = nullptr;
+    full.uc_stack.ss_sp = stack;
+    full.uc_stack.ss_size = bytes;
+    makecontext(&full, start, 0);
+  }
   void switch_to(Context& other) { swapcontext(&full, &other.full); }
-  void begin(Context& other) { swapcontext(&full, &other.full); }
-#else
-  jmp_buf quick;
-  void switch_to(Context& other) {
-    if (!_setjmp(quick)) _longjmp(other.quick, 1);
-  }
-  void begin(Context& other) {
-    if (!_setjmp(quick)) setcontext(&other.full);
-  }
-#endif
 };
+#endif
 
 struct Waiting {
   enum Kind : char { nothing, barrier, warp, finished };
@@ -272,13 +308,8 @@ class Block {
     if (number < fibers.size()) return scheduler.switch_to(fibers[number]->context);
     fibers.push_back(std::make_unique<Fiber>());
     newest = fibers.back().get();
-    ucontext_t& context = newest->context.full;
-    getcontext(&context);
-    context.uc_link = nullptr;
-    context.uc_stack.ss_sp = newest->stack.get();
-    context.uc_stack.ss_size = stack_bytes;
-    makecontext(&context, entry, 0);
-    scheduler.begin(newest->context);
+    newest->context.prepare(newest->stack.get(), stack_bytes, entry);
+    scheduler.switch_to(newest->context);
   }
   static void entry();
 };
