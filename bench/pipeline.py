@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -160,15 +159,10 @@ def report(arguments: argparse.Namespace, runs: dict[str, list[dict[str, Any]]],
 
 
 def machine() -> str:
-    import os
+    from h2k_rt.benchmark import machine as about
+    from h2k_rt.benchmark import machine_text
 
-    name = next((x.split(":")[1].strip() for x in cpu_info() if x.startswith("model name")), platform.processor())
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {platform.system()} Python {platform.python_version()}"
-
-
-def cpu_info() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    return machine_text(about())
 
 
 if __name__ == "__main__":

@@ -126,12 +126,15 @@ class BuiltEngines:
         """
         problem = "the model does not hold it"
         for precision in precisions(self.bundle, network, wanted):
-            if self.usable(network, wanted) is None:
+            known = self.cache.facts(self.key(network, precision))
+            if known is None:
                 self._tell(f"{network}: the {self.builder.name} engine is built now; h2k-rt build-engines does that ahead")
-            obtained = self.obtain(network, precision, stream)
-            problem = obtained.facts.get("problem") or ""
-            if not problem:
-                return obtained.engine
+            if known is None or not known.get("problem"):
+                obtained = self.obtain(network, precision, stream)
+                if not obtained.facts.get("problem"):
+                    return obtained.engine
+                known = obtained.facts
+            problem = known["problem"]
             self._tell(f"{network}: the engine in {precision} is not used: {problem}")
         raise EngineFailure(f"{network}: no {self.builder.name} engine can be used: {problem}")
 

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from h2k_rt import __version__
+from h2k_rt.cli.bench import bench
 from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, tell
 from h2k_rt.cli.data import data
+from h2k_rt.cli.doctor import doctor
+from h2k_rt.cli.engines import build_engines, engine_cache
 from h2k_rt.cli.evaluate import evaluate
 from h2k_rt.cli.export import export
 from h2k_rt.cli.import_checkpoint import import_checkpoint
@@ -27,6 +30,10 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(infer)
 app.command("infer-views", epilog=EXIT_CODES)(infer_views)
+app.command("build-engines")(build_engines)
+app.add_typer(engine_cache, name="engines")
+app.command()(doctor)
+app.command()(bench)
 app.command()(models)
 app.command("import-checkpoint")(import_checkpoint)
 app.command()(export)

@@ -69,7 +69,7 @@ class NetworkChain:
         self.method = method
         self.main = runtime.stream()
         self._side = {name: runtime.stream() for name in SIDE}
-        self.engines = {name: open_engine(name, self._side.get(name, self.main)) for name in ("low_normal", "high_depth", *SIDE)}
+        self.engines = {name: open_engine(name, self.stream_of(name)) for name in ("low_normal", "high_depth", *SIDE)}
         self.sizes = window_sizes(method.size)
         self.arena = Arena(runtime, plan_layout({**self._tensors(), **(more or {})}))
         self.parameters = {name: self._parameter(name) for name in parameter_layout().tensors}
@@ -135,6 +135,10 @@ class NetworkChain:
         return self.arena.array(f"trunk {name}", tensor.shape)
 
     # Engines
+
+    def stream_of(self, network: str) -> Stream:
+        """The stream that a network runs on."""
+        return self._side.get(network, self.main)
 
     def _bind(self) -> dict[str, Binding]:
         array, engines, side = self.arena.array, self.engines, self._side

@@ -1,0 +1,91 @@
+"""``h2k-rt bench``: figures of a real run, and the arithmetic of its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from cli_runner import in_process
+
+from h2k_rt.benchmark import Measured, all_networks, machine, machine_text, merged, percentiles, table, timed
+from h2k_rt.bundle import NETWORKS
+
+
+def test_percentiles() -> None:
+    found = percentiles([float(n) for n in range(101)])
+    assert (found["p50"], found["p90"], found["p99"], found["min"], found["runs"]) == (50, 90, 99, 0, 101)
+
+
+def test_warmup_is_apart_and_time_is_kept() -> None:
+    calls: list[int] = []
+    assert len(timed(lambda: calls.append(1), runs=7, warmup=4, seconds=100)) == 7 and len(calls) == 11
+    assert len(timed(lambda: None, runs=7, warmup=0, seconds=0)) == 3, "three at least"
+
+
+def test_table_of_two() -> None:
+    times = {"face": [10.0, 10.0], "shoe": [5.0, 7.0]}
+    slow = Measured("slow", 1.0, 2.0, times, [100.0, 200.0, 300.0], {"surface": 40.0}, 2.0, 700)
+    times = {"face": [2.0, 2.0], "shoe": [1.0, 1.0]}
+    fast = Measured("fast", 1.0, 2.0, times, [50.0, 50.0, 50.0], {"GPU": 4.0}, 9.0, 900, 1200.0)
+    assert all_networks(slow) == [15, 17]
+    lines = table({"a": slow, "b": fast}).splitlines()
+    assert lines[0] == "| milliseconds, p50 / p90 / p99 | a | b | a / b |"
+    assert "| **photo to file** | 200.0 / 280.0 / 298.0 | 50.0 / 50.0 / 50.0 | 4.00 |" in lines
+    assert "| network face | 10.0 / 10.0 / 10.0 | 2.0 / 2.0 / 2.0 | 5.00 |" in lines
+    assert "| stage surface (median) | 40.0 |  |  |" in lines and "| stage GPU (median) |  | 4.0 |  |" in lines
+    assert "| photos per second, folder | 2.00 | 9.00 |  |" in lines and "| device memory (MiB) |  | 1200 |  |" in lines
+    assert len({line.count("|") for line in lines}) == 1 and not any("arm" in line for line in lines)
+
+
+def test_merged_rounds() -> None:
+    parts = [Measured("e", n, n, {"face": [n]}, [n, n], {"s": n}, n, n) for n in (1.0, 3.0)]
+    both = merged(parts)
+    assert both.photo_to_file == [1, 1, 3, 3] and both.networks == {"face": [1, 3]}
+    assert (both.load_s, both.peak_mib, both.gpu_mib, both.stages) == (2, 2, None, {"s": 2})
+
+
+def test_machine() -> None:
+    about = machine()
+    assert about["cores"] >= 1 and about["processor"] and "onnxruntime" in " ".join(about["packages"])
+    assert str(about["cores"]) in machine_text(about)
+
+
+@pytest.mark.slow
+def test_a_real_run(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = in_process(capfd)(
+        "bench",
+        "--engine",
+        "cpu",
+        "--runs",
+        "3",
+        "--warmup",
+        "1",
+        "--seconds",
+        "0",
+        "--photos",
+        "1",
+        "--json",
+        "-o",
+        tmp_path / "table.md",
+    )
+    assert run.code == 0, run.err
+    document = json.loads(run.out)
+    (measured,) = [Measured(**each) for each in document["engines"].values()]
+    assert set(measured.networks) == set(NETWORKS) and all(len(times) == 3 for times in measured.networks.values())
+    assert 0 < min(all_networks(measured)) < max(measured.photo_to_file), "networks are a part of the whole"
+    assert measured.engine.endswith(" CPUExecutionProvider") and measured.photos_per_s > 0 and (measured.peak_mib or 100) > 50
+    assert sum(measured.stages.values()) < 1.5 * max(measured.photo_to_file)
+    assert table({"cpu": measured}) in (tmp_path / "table.md").read_text()
+
+
+def test_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
+    cli = in_process(capfd)
+    assert cli("bench", "--engine", "cpu", "--compare", "cpu").code == 2
+    run = cli("bench", "nowhere.jpg", "--engine", "cpu")
+    assert run.code == 3 and "nowhere.jpg" in run.sentence
+    run = cli("bench", "--engine", "cpu", "--device", "cuda")
+    assert run.code == 7 and run.sentence == "--engine cpu does not run on --device cuda"
