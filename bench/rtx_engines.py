@@ -1,0 +1,147 @@
+"""Build every network of model bundles into real TensorRT-RTX engines for RTX 30, 40 and 50, on a machine without a GPU.
+
+    python bench/rtx_engines.py [--model small ...] [--sm sm86 sm89 sm120] [-o FOLDER] [--check]
+
+The whole graph must be in one engine. Sizes and digests go into a table, by digest of the graph; --check compares them.
+The building code is the product's own (``h2k_engines.tensorrt_rtx``). What stands in for the driver comes from a tool beside the
+repository (H2K_SHARED, ``tools/trt_rtx``). Needs onnx and onnxruntime-ep-nv-tensorrt-rtx-cu13; nothing is run, see docs/engines.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = [str(ROOT), *(str(ROOT / name) for name in ("bench", "export", "engines", "kernels"))]
+sys.path[:0] = PATHS
+TOOL = Path(os.environ.get("H2K_SHARED", ROOT.parent / "shared")) / "tools" / "trt_rtx"
+TABLE = ROOT / "bench" / "results" / "rtx_engines.json"
+ARCHITECTURES = {"sm86": "RTX 30", "sm89": "RTX 40", "sm120": "RTX 50"}
+
+
+def child(models: list[str], sm: str, work: Path) -> Iterator[dict[str, Any]]:
+    """Every network of the bundles for one architecture, in this process; a crash ends it."""
+    import ctypes
+
+    import onnx
+    from h2k_engines.building import Gpu, Recipe
+    from h2k_engines.tensorrt_rtx import TensorRtRtxBuilder
+
+    from h2k_rt.bundle import Bundle
+
+    ctypes.CDLL(str(work / "libone_device.so"), ctypes.RTLD_GLOBAL)
+    gpu = Gpu(0, ARCHITECTURES[sm], (int(sm[2:-1]), int(sm[-1])), (13, 0), 8 << 30)
+    builder = TensorRtRtxBuilder(gpu, work / "engines", str(work / "libvirtual_ep.so"))
+    for bundle in map(Bundle.open, models):
+        for name, network in bundle.networks.items():
+            for precision in bundle.precisions(name):
+                graph = bundle.network(name, precision)
+                content = graph if isinstance(graph, bytes) else graph.read_bytes()
+                recipe = Recipe(network.inputs, network.outputs, network.profile)
+                built = builder.build(content, name, recipe, lambda done, total, what: None)
+                nodes = list(onnx.load_from_string(built.data).graph.node)
+                engines = [a.s for n in nodes if n.op_type == "EPContext" for a in n.attribute if a.name == "ep_cache_context"]
+                yield {
+                    "model": bundle.name,
+                    "network": name,
+                    "precision": precision,
+                    "sm": sm,
+                    "graph": bundle.sha256(name, precision),
+                    "outside": [n.op_type for n in nodes if n.op_type != "EPContext"],
+                    "engines": len(engines),
+                    "bytes": sum(map(len, engines)),
+                    "sha256": hashlib.sha256(b"".join(engines)).hexdigest(),
+                    "builder": builder.title,
+                }
+
+
+def build(models: list[str], architectures: list[str]) -> list[dict[str, Any]]:
+    """Rows of all networks.
+
+    Raises:
+        SystemExit: a network cannot be built, or the process of an architecture died; the message holds its last words.
+    """
+    sys.path.insert(0, str(TOOL))
+    import rtx_build
+
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        rtx_build.prepare(work)
+        for sm in architectures:
+            environment = {**os.environ, "RTX_TARGET_SM": sm, "LD_LIBRARY_PATH": work, "PYTHONPATH": os.pathsep.join(PATHS)}
+            import onnxruntime_ep_nv_tensorrt_rtx as plugin
+
+            environment["RTX_EP_LIBRARY"] = plugin.get_library_path()
+            command = [sys.executable, __file__, "--child", sm, work, "--model", *models]
+            run = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, timeout=1800)
+            rows += [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+            if run.returncode:
+                last = (run.stderr.strip().splitlines() or ["nothing was said"])[-1]
+                raise SystemExit(f"{sm}: stopped after {rows[-1:] or 'nothing'}: exit {run.returncode}: {last}")
+    return rows
+
+
+def problems(rows: list[dict[str, Any]], known: list[dict[str, Any]]) -> list[str]:
+    """What is wrong: nodes outside the engine, or another engine than the table's for the same graph and builder."""
+    found = [f"{r['model']} {r['network']} {r['precision']} {r['sm']}: outside: {r['outside']}" for r in rows if r["outside"]]
+    found += [f"{r['model']} {r['network']} {r['precision']} {r['sm']}: {r['engines']} engines" for r in rows if r["engines"] != 1]
+    table = {(r["graph"], r["sm"], r["builder"]): r["sha256"] for r in known}
+    for r in rows:
+        want = table.get((r["graph"], r["sm"], r["builder"]))
+        if want not in (None, r["sha256"]):
+            found.append(f"{r['model']} {r['network']} {r['precision']} {r['sm']}: another engine than the table's")
+    return found
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Sizes by network and architecture."""
+    architectures = list(dict.fromkeys(r["sm"] for r in rows))
+    heads = [f"{ARCHITECTURES[sm]} ({sm}) MB" for sm in architectures]
+    lines = [f"| model | network | precision | {' | '.join(heads)} | digest of the first |"]
+    lines.append("| --- | --- | --- |" + " ---: |" * len(heads) + " --- |")
+    by_network: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for r in rows:
+        by_network.setdefault((r["model"], r["network"], r["precision"]), []).append(r)
+    for (model, network, precision), group in by_network.items():
+        sizes = " | ".join(f"{r['bytes'] / 1e6:.2f}" for r in group)
+        lines.append(f"| {model} | {network} | {precision} | {sizes} | `{group[0]['sha256'][:16]}` |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", default=["small"])
+    parser.add_argument("--sm", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
+    parser.add_argument("-o", "--output", type=Path, help="write rtx_engines.json and .md there")
+    parser.add_argument("--check", action="store_true", help="compare with the committed table")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        for row in child(arguments.model, arguments.child[0], Path(arguments.child[1])):
+            print(json.dumps(row), flush=True)
+        return
+    rows = build(arguments.model, arguments.sm)
+    known = json.loads(TABLE.read_text()) if arguments.check and TABLE.is_file() else []
+    wrong = problems(rows, known)
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / "rtx_engines.json").write_text(json.dumps(rows, indent=1) + "\n")
+        text = f"# TensorRT-RTX engines, built without a GPU and never run\n\n{rows[0]['builder']}.\n\n{markdown(rows)}"
+        (arguments.output / "rtx_engines.md").write_text(text)
+    known_graphs = {r["graph"] for r in known}
+    print(f"{len(rows)} engines, {sum(r['graph'] in known_graphs for r in rows)} in the table, {len(wrong)} problems")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
