@@ -35,13 +35,17 @@ def blobs(height: int, width: int, seed: int, share: float, grain: float) -> NDA
     return (smooth > np.quantile(smooth, 1 - share)).astype(np.uint8)
 
 
-def closed_form(targets: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Distance by trying all pairs."""
-    ys, xs = np.nonzero(targets)
-    y, x = np.indices(targets.shape)
-    dx, dy = np.abs(x[..., None] - xs), np.abs(y[..., None] - ys)
+def length(dx: NDArray[np.integer], dy: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Of a way along the steps of the distance's definition."""
     a, b = np.maximum(dx, dy), np.minimum(dx, dy)
-    return np.where(a >= 2 * b, a - 2 * b + 2.1969 * b, 1.4 * (2 * b - a) + 2.1969 * (a - b)).min(-1)
+    return np.where(a >= 2 * b, a - 2 * b + 2.1969 * b, 1.4 * (2 * b - a) + 2.1969 * (a - b))
+
+
+def closed_form(targets: NDArray[np.bool_], pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance of pixels, given by flat index, by trying all targets."""
+    ys, xs = np.nonzero(targets)
+    y, x = np.divmod(pixels[:, None], targets.shape[1])
+    return length(np.abs(x - xs), np.abs(y - ys)).min(-1)
 
 
 MASKS = [(1, 1, 1, 0.0), (7, 31, 0.1, 0.0), (40, 65, 0.02, 0.0), (21, 47, 0.5, 3.0), (13, 70, 0.9, 2.0), (90, 100, 0.001, 0.0)]
@@ -63,12 +67,11 @@ def test_distance(kernels: dict[str, HostModule], height: int, width: int, share
         if not targets.any():
             assert (index[person] == -1).all()
             continue
-        assert_allclose(distance[person], closed_form(targets), rtol=1e-6)
+        some = np.random.default_rng(0).choice(targets.size, min(targets.size, 300), replace=False)
+        assert_allclose(distance[person].ravel()[some], closed_form(targets, some), rtol=1e-6)
         assert targets.ravel()[index[person]].all()
         y, x = np.indices(targets.shape)
-        dx, dy = np.abs(index[person] % width - x), np.abs(index[person] // width - y)
-        a, b = np.maximum(dx, dy), np.minimum(dx, dy)
-        named = np.where(a >= 2 * b, a - 2 * b + 2.1969 * b, 1.4 * (2 * b - a) + 2.1969 * (a - b))
+        named = length(np.abs(index[person] % width - x), np.abs(index[person] // width - y))
         assert_allclose(named, distance[person], rtol=1e-6, err_msg="the pixel named is as near as said")
 
 
