@@ -196,9 +196,10 @@ extern "C" __global__ void __launch_bounds__(SCAN_BLOCK) mesh_count(const Maps m
 
 // ----------------------------------------------------------------------------------------------------------------- places
 
-// Block 256, one word per thread; grid (blocks of words, persons).
+// Block 256, one word per thread; grid (blocks of words, persons). Four blocks on a multiprocessor are enough: for sm_100 the compiler
+// would otherwise aim at more and spill.
 //   counts (B, 4): vertices, faces, pixels of one side, border pixels
-extern "C" __global__ void __launch_bounds__(SCAN_BLOCK)
+extern "C" __global__ void __launch_bounds__(SCAN_BLOCK, 4)
     mesh_places(const Maps maps, Scratch scratch, double min_share, int rings, long long* __restrict__ counts) {
   __shared__ unsigned least, sums[STREAMS];
   scratch = of_person(scratch, maps, blockIdx.y);

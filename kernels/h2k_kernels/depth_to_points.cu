@@ -257,8 +257,9 @@ __device__ __forceinline__ void add_moments(const double* moments, int blocks, d
   __syncthreads();
 }
 
-// Block 256, one word per thread; grid (blocks of words, persons).   counts (B, 1 + LAYERS): points in all, and in each layer
-extern "C" __global__ void __launch_bounds__(SCAN_BLOCK)
+// Block 256, one word per thread; grid (blocks of words, persons). Two blocks on a multiprocessor are enough: for sm_100
+// the compiler would otherwise aim at more and spill.   counts (B, 1 + LAYERS): points in all, and in each layer
+extern "C" __global__ void __launch_bounds__(SCAN_BLOCK, 2)
     points_places(const Rules rules, const Maps maps, Scratch scratch, long long* __restrict__ counts) {
   __shared__ unsigned sums[LAYERS];
   __shared__ double moments[SCAN_WARPS][2];
