@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from view_people import ball_people
 from view_scenes import occupied
 
+from h2k_rt.bundle import list_bundles
 from h2k_rt.data.views.viewset import ViewSet, ViewSets
 from h2k_rt.errors import BundleError, CameraError
 from h2k_rt.photo import Photo
 from h2k_rt.surface.topology import is_closed
-from h2k_rt.views.reconstruct import Implicit, ViewReconstructor
+from h2k_rt.views.reconstruct import DEFAULT_MODEL, Implicit, ViewReconstructor
 
 PICTURE, CHANNELS = 128, 3
 
@@ -113,6 +114,9 @@ def test_what_does_not_go_together_is_told(person: ViewSet) -> None:
         ViewReconstructor("small")
     with pytest.raises(BundleError, match="no model bundle named 'views-other'"):
         ViewReconstructor("views-other")
+    if not any(found.name == DEFAULT_MODEL for found in list_bundles()):
+        with pytest.raises(BundleError, match=r"part of the package yet.*--model hull"):
+            ViewReconstructor()
     shots, masks = photos(person)
     hull = ViewReconstructor("hull", threads=1)
     with pytest.raises(CameraError, match="6 photos, 5 cameras"):

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine, TorchEngine
+from h2k_engines.onnxruntime_engine import default_threads
 from h2k_kernels import sample_features
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ from h2k_rt.views.turntable import turntable_cameras
 
 EngineName = Literal["auto", "onnxruntime", "torch"]
 METHOD_NAME = "implicit"
+DEFAULT_MODEL = "views-small"
 #: In place of a model: the visual hull of the masks, without any network.
 HULL = "hull"
 MOST_VIEWS = 16
@@ -108,16 +110,16 @@ class ViewReconstructor:
 
     def __init__(
         self,
-        model: str | Path = "views-small",
+        model: str | Path = DEFAULT_MODEL,
         engine: EngineName = "auto",
         *,
         threads: int | None = None,
         engines: Mapping[str, Engine] | None = None,
     ) -> None:
-        self.model, self.threads = model, threads
+        self.model, self.threads = model, threads or default_threads()
         self.engines: dict[str, Engine] = dict(engines or {})
         if model != HULL and not self.engines:
-            self.engines = _open(Bundle.open(model), engine, threads)
+            self.engines = _open(_bundle(model), engine, threads)
         self.finder = PersonFinder(threads)
 
     @property
@@ -177,7 +179,7 @@ class ViewReconstructor:
         with watch("mesh"):
             normals = vertex_normals(points, triangles)
             pictures = [v.rgb for v in views], [v.mask for v in views]
-            colours = view_colours(points, normals, [v.camera for v in views], *pictures, cube, self.threads or 1)
+            colours = view_colours(points, normals, [v.camera for v in views], *pictures, cube, self.threads)
             world = points * cube.radius + cube.centre
             upright = upright_axes([v.camera for v in views])
             mesh = Mesh((world @ upright.T).astype(np.float32), triangles, (normals @ upright.T).astype(np.float32), colours)
@@ -191,7 +193,7 @@ class ViewReconstructor:
     ) -> tuple[Occupancy, NDArray[np.float64], NDArray[np.float64]]:
         """The function to be evaluated, and the box in which it can be above 0."""
         cameras, masks = [v.camera for v in views], [v.mask for v in views]
-        threads = self.threads or 1
+        threads = self.threads
         with watch("hull"):
             hull = VisualHull(cameras, masks, cube, threads=threads, margin=0 if self.model == HULL else CARVING_MARGIN)
             low, high = hull.box()
@@ -253,6 +255,17 @@ class Counted:
     def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         self.points += len(points)
         return self._function(points)
+
+
+def _bundle(model: str | Path) -> Bundle:
+    try:
+        return Bundle.open(model)
+    except BundleError as error:
+        if model != DEFAULT_MODEL:
+            raise
+        raise BundleError(
+            f"no model of the second method is part of the package yet: {error}; train one (docs/views.md), or give --model {HULL}"
+        ) from error
 
 
 def _open(bundle: Bundle, engine: EngineName, threads: int | None) -> dict[str, Engine]:
