@@ -161,9 +161,11 @@ def main() -> None:
         return
     models = dict(word.partition("=")[::2] for word in given.model)
     rows = []
+    most = ViewSets(given.data).description.views
+    ablation = [views for views in VIEWS if views <= most]
     for name, model in {**models, "visual hull": HULL}.items():
         reconstructor = ViewReconstructor(model, threads=given.threads)
-        for views in VIEWS if name in (*list(models)[:1], "visual hull") else (given.views,):
+        for views in ablation if name in (*list(models)[:1], "visual hull") else (given.views,):
             table = measure_views(
                 given.data,
                 model,

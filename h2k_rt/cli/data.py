@@ -45,6 +45,14 @@ class Kind(str, Enum):
     published = "2K2K"
 
 
+class Part(str, Enum):
+    """Which share of a set."""
+
+    all = "all"
+    train = "train"
+    test = "test"
+
+
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the dataset; a part of it is continued.")]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="Processes; all cores if not given.")]
 Maps = Annotated[str | None, typer.Option("--maps", help="all, or some of color,albedo,mask,depth,normals.")]
@@ -64,6 +72,16 @@ def people(
     views: Annotated[
         int | None, typer.Option("--views", metavar="K", min=1, help="Pictures of each person; 1 if not given.")
     ] = None,
+    rig: Annotated[
+        int | None,
+        typer.Option(
+            "--rig",
+            metavar="K",
+            min=1,
+            max=64,
+            help="View sets for the second method: each person seen by K calibrated cameras.",
+        ),
+    ] = None,
     split: Annotated[
         Split | None, typer.Option("--split", help="holdout: outfits, hair, skins and poses that train never draws.")
     ] = None,
@@ -82,6 +100,11 @@ def people(
 ) -> None:
     """Make pictures of synthetic people, with depth, normals, joints and more. Needs: pip install "h2k-rt\\[people]"."""
     with reporting(debug):
+        if rig is not None:
+            if count is None or recipe or views or maps or mesh is not None or layout is not Layout.h2k:
+                raise typer.BadParameter("--rig needs --count, and goes without --recipe, --views, --maps, --mesh and --layout")
+            _people_rig(output, count, rig, seed or 0, size or 512, split, assets, backgrounds, workers)
+            return
         given = {"count": count, "seed": seed, "size": size, "views": views, "split": split and split.value, "mesh": mesh}
         wanted = _recipe(recipe, given, maps)
         _check_layout(layout, maps, mesh)
@@ -153,6 +176,41 @@ def scans(
 
 
 @data.command()
+def views(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of meshes (CAPE and the like), or sequences of the Articulated set.")
+    ],
+    output: Output,
+    rig: Annotated[int, typer.Option("--rig", metavar="K", min=1, max=64, help="Meshes: cameras around each.")] = 8,
+    size: Annotated[int, typer.Option("--size", min=64, max=4096, help="Meshes: pixels of a side of the photos.")] = 512,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Meshes: cameras and light follow from it.")] = 0,
+    part: Annotated[Part, typer.Option("--part", help="Every fifth item is test, the others train.")] = Part.all,
+    metres_per_unit: Annotated[
+        float, typer.Option("--metres-per-unit", help="Articulated: scale of its meshes and cameras.", min=1e-6)
+    ] = 1.0,
+    workers: Workers = None,
+    debug: Debug = False,
+) -> None:
+    """Make view sets for the second method of meshes or of the Articulated set. Needs: pip install "h2k-rt\\[people]"."""
+    with reporting(debug):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+        with _needing_people():
+            from h2k_rt.data.views.articulated import find_frames, is_articulated
+            from h2k_rt.data.views.make import FrameJob, Job, MeshJob, find_meshes, make_view_sets, part_of
+
+            if is_articulated(folder):
+                job: Job = FrameJob(part_of(find_frames(folder), part.value), metres_per_unit)
+                count = len(job.frames)
+            else:
+                job = MeshJob(part_of(find_meshes(folder), part.value), rig, seed, size)
+                count = len(job.meshes)
+            with counting("making view sets") as progress:
+                made = make_view_sets(output, job, workers=workers or _cores(), progress=progress)
+        _tell_made(output, made, count)
+
+
+@data.command()
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset, in our own layout or the published one.")],
     sheet: Annotated[
@@ -183,6 +241,30 @@ def check(
             _tell_report(report, path)
         if not report.good:
             raise typer.Exit(DataError.exit_code)
+
+
+def _people_rig(
+    output: Path,
+    count: int,
+    rig: int,
+    seed: int,
+    size: int,
+    split: Split | None,
+    assets: Path | None,
+    backgrounds: list[Path] | None,
+    workers: int | None,
+) -> None:
+    """Sets of several views for the second method."""
+    with _needing_people():
+        from h2k_rt.data.people.assets import find_assets
+        from h2k_rt.data.people.background import list_pictures
+        from h2k_rt.data.views.make import RigJob, make_view_sets
+
+        chosen = (split or Split.train).value
+        job = RigJob(count, rig, seed, size, chosen, find_assets(assets), list_pictures(backgrounds or ()))
+        with counting("drawing people") as progress:
+            made = make_view_sets(output, job, workers=workers or _cores(), progress=progress)
+    _tell_made(output, made, count)
 
 
 def _recipe(path: Path | None, given: dict[str, Any], maps: str | None) -> PeopleRecipe:
