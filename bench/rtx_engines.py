@@ -1,6 +1,6 @@
 """Build every network of model bundles into real TensorRT-RTX engines for RTX 30, 40 and 50, on a machine without a GPU.
 
-    python bench/rtx_engines.py [--model small ...] [--sm sm86 sm89 sm120] [-o FOLDER] [--check]
+    python bench/rtx_engines.py [--model small ...] [--full-size] [--sm sm86 sm89 sm120] [-o FOLDER] [--check]
 
 The whole graph must be in one engine. Sizes and digests go into a table, by digest of the graph; --check compares them.
 The building code is the product's own (``h2k_engines.tensorrt_rtx``). What stands in for the driver comes from a tool beside the
@@ -90,6 +90,16 @@ def build(models: list[str], architectures: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def full_size(folder: Path) -> str:
+    """A bundle of the published width with weights made by a rule; needs torch and takes minutes."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from h2k_export import export_bundle
+    from oracle_rules import weights
+
+    export_bundle(weights(width=1.0), folder, name="full-size", licence="none", trained_on="nothing", precision="both")
+    return str(folder)
+
+
 def problems(rows: list[dict[str, Any]], known: list[dict[str, Any]]) -> list[str]:
     """What is wrong: nodes outside the engine, or another engine than the table's for the same graph and builder."""
     found = [f"{r['model']} {r['network']} {r['precision']} {r['sm']}: outside: {r['outside']}" for r in rows if r["outside"]]
@@ -120,6 +130,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", default=["small"])
+    parser.add_argument("--full-size", action="store_true", help="the published width, too, with weights made by a rule")
     parser.add_argument("--sm", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("-o", "--output", type=Path, help="write rtx_engines.json and .md there")
     parser.add_argument("--check", action="store_true", help="compare with the committed table")
@@ -129,7 +140,9 @@ def main() -> None:
         for row in child(arguments.model, arguments.child[0], Path(arguments.child[1])):
             print(json.dumps(row), flush=True)
         return
-    rows = build(arguments.model, arguments.sm)
+    with tempfile.TemporaryDirectory() as folder:
+        more = [full_size(Path(folder) / "full-size")] if arguments.full_size else []
+        rows = build([*arguments.model, *more], arguments.sm)
     known = json.loads(TABLE.read_text()) if arguments.check and TABLE.is_file() else []
     wrong = problems(rows, known)
     if arguments.output:

@@ -175,7 +175,8 @@ def usual_feeds(network: Network, inputs: Mapping[str, Any]) -> dict[str, NDArra
 
 def networks_on_gpu(pipeline: DevicePipeline, bundle: Bundle, runs: int, warmup: int, seconds: float) -> dict[str, list[float]]:
     """Milliseconds of each network by the GPU's own clock; the tensors stay on the device."""
-    runtime, times = pipeline.runtime, {}
+    runtime = pipeline.runtime
+    times: dict[str, list[float]] = {}
     with runtime.active():
         for name, engine in pipeline.chain.engines.items():
             stream = pipeline.chain.stream_of(name)
@@ -260,6 +261,12 @@ def table(measured: Mapping[str, Measured]) -> str:
             cells.append(f"{np.median(found[0]) / np.median(found[1]):.2f}" if all(found) else "")
         rows.append([title, *cells])
 
+    def of_network(name: str) -> Callable[[Measured], Sequence[float]]:
+        return lambda m: m.networks.get(name, [])
+
+    def of_stage(name: str) -> Callable[[Measured], float | None]:
+        return lambda m: m.stages.get(name)
+
     def add_number(title: str, number: Callable[[Measured], float | None], digits: int) -> None:
         found = [number(each) for each in measured.values()]
         cells = ["" if value is None else f"{value:.{digits}f}" for value in found]
@@ -268,9 +275,9 @@ def table(measured: Mapping[str, Measured]) -> str:
     add("**photo to file**", lambda m: m.photo_to_file)
     add("**networks alone, all**", all_networks)
     for network in NETWORKS:
-        add(f"network {network}", lambda m, network=network: m.networks.get(network, []))  # type: ignore[misc]
+        add(f"network {network}", of_network(network))
     for stage in dict.fromkeys(stage for each in measured.values() for stage in each.stages):
-        add_number(f"stage {stage} (median)", lambda m, stage=stage: m.stages.get(stage), 1)  # type: ignore[misc]
+        add_number(f"stage {stage} (median)", of_stage(stage), 1)
     add_number("photos per second, folder", lambda m: m.photos_per_s, 2)
     add_number("load the model (s)", lambda m: m.load_s, 2)
     add_number("first photo (s)", lambda m: m.first_photo_s, 2)

@@ -94,7 +94,7 @@ def compare(network: str, reference: Mapping[str, NDArray], values: Mapping[str,
     broken = [name for name, value in values.items() if not np.isfinite(value).all()]
     if broken:
         return Check({}, f"{broken[0]} holds values that are no numbers")
-    decided = np.True_
+    decided: NDArray[np.bool_] = np.ones(1, np.bool_)
     if "mask" in reference:
         decided = (reference["mask"] > 0.5) == (values["mask"] > 0.5)
         undecided = 1 - float(decided.mean())

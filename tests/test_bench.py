@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("onnxruntime")
 
 from cli_runner import in_process
+from h2k_engines import OnnxRuntimeEngine
 
+from h2k_rt import benchmark
 from h2k_rt.benchmark import Measured, all_networks, machine, machine_text, merged, percentiles, table, timed
-from h2k_rt.bundle import NETWORKS
+from h2k_rt.bundle import NETWORKS, Bundle
+from h2k_rt.doctor.own import PICTURE
 
 
 def test_percentiles() -> None:
@@ -52,6 +56,32 @@ def test_machine() -> None:
     about = machine()
     assert about["cores"] >= 1 and about["processor"] and "onnxruntime" in " ".join(about["packages"])
     assert str(about["cores"]) in machine_text(about)
+
+
+def test_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cold start, warm-up, counted runs and the folder apart; one real network, everything around it pretended."""
+    bundle = Bundle.open("small")
+    calls: list[str] = []
+
+    class Pretended:
+        pipeline, engine = None, "pretended"
+
+        def __init__(self, model: str, engine: str, **options: object) -> None:
+            calls.append("load")
+            self.bundle = bundle
+            self.engines = {"shoe": OnnxRuntimeEngine(bundle.network("shoe"), name="shoe", threads=1)}
+
+        def reconstruct(self, photo: object) -> SimpleNamespace:
+            calls.append("reconstruct")
+            return SimpleNamespace(save=lambda path: calls.append(path.name), timings={"surface": 0.25})
+
+    monkeypatch.setattr(benchmark, "Reconstructor", Pretended)
+    measured = benchmark.measure("small", PICTURE, runs=4, warmup=3, seconds=1e9, photos=5)
+    assert calls.count("load") == 1 and calls.count("photo.glb") == 1 + 2 + 4 and calls[-1] == "4.glb"
+    assert calls.count("reconstruct") == 1 + 2 + 4 + 5
+    assert len(measured.photo_to_file) == 4 and len(measured.networks["shoe"]) == 4 and measured.gpu_mib is None
+    assert list(measured.stages) == ["surface", "read files", "write files"] and measured.stages["surface"] == 250
+    assert measured.photos_per_s > 0 and measured.engine == "pretended" and "| pretended |" in table({"pretended": measured})
 
 
 @pytest.mark.slow

@@ -41,7 +41,8 @@ class TensorRtDeviceEngine:
         self.provider = f"TensorRT {self._trt.__version__}"
 
     def _specs(self, mode: Any, shapes: Mapping[str, Shape]) -> dict[str, TensorSpec]:
-        engine, specs = self._engine, {}
+        engine = self._engine
+        specs: dict[str, TensorSpec] = {}
         for i in range(engine.num_io_tensors):
             key = engine.get_tensor_name(i)
             if engine.get_tensor_mode(key) != mode:

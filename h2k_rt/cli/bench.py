@@ -54,7 +54,7 @@ def bench(
                 only = measure(
                     model,
                     photo,
-                    engine=engine.value,  # type: ignore[arg-type]
+                    engine=engine.value,
                     device=device.value,
                     precision=precision.value,
                     threads=threads,

@@ -60,15 +60,19 @@ def build_engines(
             tell(f"{built.builder.title} on {runtime.name}; engines in {built.cache.folder}")
         from h2k_rt.build_engines import build_engines, unusable
 
+        def told(row: Row) -> None:
+            if not as_json:
+                tell(row_text(row))
+
         with counting("building") as bar:
             rows = build_engines(
                 built,
                 runtime,
                 [name for name in NETWORKS if not only or name in only],
-                precision.value,  # type: ignore[arg-type]
+                precision.value,
                 force=force,
                 jobs=jobs,
-                done=lambda row: None if as_json else tell(row_text(row)),
+                done=told,
                 progress=lambda network, step, total, what: bar(step, total, f"{network}: {what}"),
             )
         tell_rows(rows, built, as_json)
