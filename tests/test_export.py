@@ -20,7 +20,7 @@ pytest.importorskip("onnxslim")
 
 from h2k_engines import OnnxRuntimeEngine  # noqa: E402
 from h2k_export.errors import ExportError  # noqa: E402
-from h2k_export.export import export_network, export_bundle  # noqa: E402
+from h2k_export.export import export_bundle, export_network  # noqa: E402
 from h2k_export.fold import fold_batch_norms, round_weights  # noqa: E402
 from h2k_export.graph import ALLOWED_OPERATORS, check_graph, operators, to_onnx  # noqa: E402
 from h2k_export.half import to_half  # noqa: E402

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -200,11 +200,13 @@ def views(
             from h2k_rt.data.views.make import FrameJob, Job, MeshJob, find_meshes, make_view_sets, part_of
 
             if is_articulated(folder):
-                job: Job = FrameJob(part_of(find_frames(folder), part.value), metres_per_unit)
-                count = len(job.frames)
+                frames = part_of(find_frames(folder), part.value)
+                job: Job = FrameJob(frames, metres_per_unit)
+                count = len(frames)
             else:
-                job = MeshJob(part_of(find_meshes(folder), part.value), rig, seed, size)
-                count = len(job.meshes)
+                meshes = part_of(find_meshes(folder), part.value)
+                job = MeshJob(meshes, rig, seed, size)
+                count = len(meshes)
             with counting("making view sets") as progress:
                 made = make_view_sets(output, job, workers=workers or _cores(), progress=progress)
         _tell_made(output, made, count)
@@ -260,7 +262,7 @@ def _people_rig(
         from h2k_rt.data.people.background import list_pictures
         from h2k_rt.data.views.make import RigJob, make_view_sets
 
-        chosen = (split or Split.train).value
+        chosen: Literal["train", "holdout"] = "holdout" if split is Split.holdout else "train"
         job = RigJob(count, rig, seed, size, chosen, find_assets(assets), list_pictures(backgrounds or ()))
         with counting("drawing people") as progress:
             made = make_view_sets(output, job, workers=workers or _cores(), progress=progress)
