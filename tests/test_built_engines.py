@@ -108,10 +108,10 @@ def test_depth_is_compared_where_the_masks_agree() -> None:
     moved[..., 50:60] = 1
     check = compare("low_depth", {"depth": depth, "mask": mask}, {"depth": other, "mask": moved})
     assert check.problem == "its mask differs on 10.0 % of the pixels"
-    off = {"depth": depth + 0.002, "mask": mask}
+    off = {"depth": depth + np.float32(0.0019), "mask": mask}
     assert compare("low_depth", {"depth": depth, "mask": mask}, off).problem is None
     problem = compare("high_depth", {"depth": depth, "mask": mask}, off).problem
-    assert problem == "its depth differs from FP32 by 0.002, more than 0.001"
+    assert problem == "its depth differs from FP32 by 0.0019, more than 0.001"
     off["depth"][0, 0, 0, 0] = np.inf
     assert compare("low_depth", {"depth": depth, "mask": mask}, off).problem == "depth holds values that are no numbers"
 
