@@ -185,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // In a band along the silhouette depth may not stand out of the mean of the surface just inside.
 //   inner (B, H, W): the mask less the band
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     clean_pull_in(float* __restrict__ mended, const unsigned char* __restrict__ mask, const unsigned char* __restrict__ inner,
                   const Maps maps, const Rules rules) {
   PIXEL_AND_PERSON;
@@ -222,7 +222,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 //   distance (B, H, W): inside of the mask, half a pixel less
 //   depth (B, 2, H, W): written, 0 outside the mask;   raw: what the networks had
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     clean_finish(const float* __restrict__ mended, const unsigned char* __restrict__ mask, const unsigned char* __restrict__ raw,
                  const float* __restrict__ distance, float* __restrict__ depth, int* __restrict__ counters, const Maps maps,
                  const Rules rules) {

@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(256)
 __device__ __forceinline__ unsigned char to_byte(float v) { return (unsigned char)min(max(__float2int_rn(v), 0), 255); }
 
 //   picture (B, H, W, 4);   front, back (B, H, W, 4): written, both the same; as the photo is where nothing was sure
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     colour_even(const uchar4* __restrict__ picture, const float* __restrict__ inside, uchar4* __restrict__ front,
                 uchar4* __restrict__ back, const int* __restrict__ any_sure, const Maps maps, const Rules rules) {
   PIXEL_AND_PERSON;
