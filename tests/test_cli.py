@@ -244,6 +244,28 @@ def test_ctrl_c_while_working(model: Path, person: Path, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_ctrl_c_swallowed_by_a_library(model: Path, person: Path, tmp_path: Path) -> None:
+    """One that was lost in a callback ends the work at its next stage."""
+    code = (
+        "import contextlib, os, signal, sys\n"
+        "import h2k_rt.cli, h2k_rt.reconstruct\n"
+        "make = h2k_rt.reconstruct.Reconstructor.__init__\n"
+        "def swallowing(*args, **options):\n"
+        "    with contextlib.suppress(KeyboardInterrupt):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        signal.pause()\n"
+        "    make(*args, **options)\n"
+        "h2k_rt.reconstruct.Reconstructor.__init__ = swallowing\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "h2k_rt.cli.main()\n"
+    )
+    words = [sys.executable, "-c", code, *map(str, quick(person, model))]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- models ---
 
 

@@ -9,7 +9,7 @@ import typer
 
 from h2k_rt import __version__
 from h2k_rt.cli.bench import bench
-from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, tell
+from h2k_rt.cli.common import EXIT_CODES, EXIT_STOPPED, CtrlC, tell
 from h2k_rt.cli.data import data
 from h2k_rt.cli.doctor import doctor
 from h2k_rt.cli.engines import build_engines, engine_cache
@@ -59,6 +59,7 @@ def _options(
 
 def main() -> None:
     """Entry point of ``h2k-rt``."""
+    CtrlC.remember()
     try:
         app()
     except KeyboardInterrupt:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -52,6 +54,30 @@ def show(error: Exception, debug: bool, message: str | None = None) -> None:
     if debug:
         traceback.print_exception(error)
     tell(f"error: {message or sentence(error)}", error=True)
+
+
+class CtrlC:
+    """Ctrl-C, remembered: a native library that is at work in a callback may swallow the KeyboardInterrupt."""
+
+    _pressed = False
+
+    @classmethod
+    def remember(cls) -> None:
+        """From now on; where Ctrl-C is ignored or handled otherwise it stays so."""
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, cls._handle)
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise a KeyboardInterrupt that was swallowed; called between the stages of the work."""
+        if cls._pressed:
+            cls._pressed = False
+            raise KeyboardInterrupt
+
+    @classmethod
+    def _handle(cls, number: int, frame: FrameType | None) -> None:
+        cls._pressed = True
+        signal.default_int_handler(number, frame)
 
 
 @contextmanager

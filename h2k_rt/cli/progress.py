@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from h2k_rt.cli.common import CtrlC
+
 #: Stages of a photo before the first one has told how many there are.
 _EXPECTED_STAGES = 18
 
@@ -42,6 +44,7 @@ class BatchProgress:
 
     def stage(self, stage: str) -> None:
         """A stage of the photo begins."""
+        CtrlC.check()
         share = min(self._stages / self._expected, 0.99)
         self._stages += 1
         which = f"{self._done + 1}/{self._photos} " if self._photos > 1 else ""
