@@ -13,8 +13,7 @@ All terms are means over a sample's person, averaged over the batch. Tensors are
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -101,30 +100,18 @@ def depth_terms(raw: Tensor, target: Tensor, weights: LossConfig, background: fl
         factor: canvas pixels of one pixel.
     """
     person = (target[:, :1] > 0).to(raw.dtype)
-    depth, logit = raw[:, :2], raw[:, 2:3]
-    error = (depth - target) * person
+    error = (raw[:, :2] - target) * person
     count = person.sum(dim=(1, 2, 3)).clamp_min(1)
     # One offset for both sides: the person's thickness stays in the shape.
     offset = error.sum(dim=(1, 2, 3)) / (2 * count)
     shape = (error - offset[:, None, None, None]) * person
-    terms = {
-        "depth_shape": weights.depth_shape * masked_mean(_huber(shape), person),
-        "depth_offset": weights.depth_offset * (_huber(offset) * (count > 1)).mean(),
+    return {
+        "depth_shape": weights.depth_shape * masked_mean(_huber(shape, SHAPE_BETA), person),
+        "depth_offset": weights.depth_offset * (_huber(offset, SHAPE_BETA) * (count > 1)).mean(),
+        **_gradient_terms(error, person, weights.depth_gradient),
+        **_normal_terms(raw, target, person, weights.depth_normal, factor),
+        **_outside_terms(raw, person, background, weights.mask),
     }
-    for step, weight in zip(GRADIENT_STEPS, weights.depth_gradient, strict=True):
-        if weight and min(raw.shape[-2:]) > step:
-            terms[f"depth_gradient_{step}"] = weight * _difference_error(error, person, step)
-    if weights.depth_normal:
-        terms["depth_normal"] = weights.depth_normal * _normal_error(depth, target, person, factor)
-    if background:
-        # ReLU6 follows, which holds front at 6 and back at 0: only the other side is wrong.
-        front = METHOD.front_background - depth[:, :1]
-        wrong = torch.cat([front, depth[:, 1:]], 1).clamp_min(0)
-        terms["depth_background"] = background * masked_mean(
-            F.smooth_l1_loss(wrong, torch.zeros_like(wrong), reduction="none"), 1 - person
-        )
-    terms["mask"] = weights.mask * F.binary_cross_entropy_with_logits(logit, person)
-    return terms
 
 
 def trunk_terms(raw: Tensor, depth: Tensor, low_depth: Tensor, weights: LossConfig) -> dict[str, Tensor]:
@@ -135,14 +122,40 @@ def trunk_terms(raw: Tensor, depth: Tensor, low_depth: Tensor, weights: LossConf
         depth: (B, 2, H, W) nu, the truth, 0 outside the person.
         low_depth: (B, 2, H / 8, W / 8) nu, the trunk's input.
     """
-    target = bent_depth(depth, low_depth)
     person = (depth[:, :1] > 0).to(raw.dtype)
-    trunk = replace(
-        weights, depth_shape=0.0, depth_offset=0.0, depth_gradient=weights.trunk_gradient, depth_normal=weights.trunk_normal
-    )
-    terms = depth_terms(raw, target, trunk, weights.trunk_background, 1)
-    del terms["depth_shape"], terms["depth_offset"]
-    terms["depth"] = weights.trunk_depth * masked_mean(_huber(raw[:, :2] - target, RELIEF_BETA), person)
+    target = bent_depth(depth, low_depth)
+    error = (raw[:, :2] - target) * person
+    return {
+        "depth": weights.trunk_depth * masked_mean(_huber(error, RELIEF_BETA), person),
+        **_gradient_terms(error, person, weights.trunk_gradient),
+        **_normal_terms(raw, target, person, weights.trunk_normal, 1),
+        **_outside_terms(raw, person, weights.trunk_background, weights.mask),
+    }
+
+
+def _gradient_terms(error: Tensor, person: Tensor, weights: Sequence[float]) -> dict[str, Tensor]:
+    """How differences of depth between near and far pixels are wrong."""
+    return {
+        f"depth_gradient_{step}": weight * _difference_error(error, person, step)
+        for step, weight in zip(GRADIENT_STEPS, weights, strict=True)
+        if weight and min(error.shape[-2:]) > step
+    }
+
+
+def _normal_terms(raw: Tensor, target: Tensor, person: Tensor, weight: float, factor: int) -> dict[str, Tensor]:
+    """How the normals of the depth are wrong."""
+    return {"depth_normal": weight * _normal_error(raw[:, :2], target, person, factor)} if weight else {}
+
+
+def _outside_terms(raw: Tensor, person: Tensor, background: float, mask: float) -> dict[str, Tensor]:
+    """Depth outside the person, and the mask."""
+    terms = {}
+    if background:
+        # ReLU6 follows, which holds front at 6 and back at 0: only the other side is wrong.
+        front = METHOD.front_background - raw[:, :1]
+        wrong = torch.cat([front, raw[:, 1:2]], 1).clamp_min(0)
+        terms["depth_background"] = background * masked_mean(_huber(wrong, 1.0), 1 - person)
+    terms["mask"] = mask * F.binary_cross_entropy_with_logits(raw[:, 2:3], person)
     return terms
 
 
@@ -177,7 +190,7 @@ def _smoothed(value: Tensor) -> Tensor:
     return F.conv2d(value, kernel.transpose(2, 3), padding=(reach, 0), groups=value.shape[1])
 
 
-def _huber(value: Tensor, beta: float = SHAPE_BETA) -> Tensor:
+def _huber(value: Tensor, beta: float) -> Tensor:
     return F.smooth_l1_loss(value, torch.zeros_like(value), reduction="none", beta=beta)
 
 
