@@ -18,13 +18,15 @@ struct Rules {
   int box;                     // radius in px of the mean towards which colours are evened
 };
 
+#define TAPS 64
+
 // How the fill of the back is laid over the front. It is coarser than the maps by `factor`.
 struct FillRules {
   int factor, height, width;  // of the fill
   int blur;                   // radius in px of the Gaussian that tells the front's detail
   int reach;                  // px: detail stays where the colours are alike so far around
   float detail_reach, detail_share, detail_limit;
-  float taps[64];             // of the Gaussian, from its middle
+  float taps[TAPS];           // of the Gaussian, from its middle
 };
 
 struct Maps {
@@ -131,7 +133,7 @@ __device__ __forceinline__ float filled(const float* __restrict__ plane, const F
   const float v = fminf(fmaxf(((float)y + 0.5f) * scale - 0.5f, 0.f), (float)(fill.height - 1));
   const int x0 = (int)u, y0 = (int)v, x1 = min(x0 + 1, fill.width - 1), y1 = min(y0 + 1, fill.height - 1);
   const float fx = u - (float)x0, fy = v - (float)y0;
-  const float *upper = plane + y0 * fill.width, *lower = plane + y1 * fill.width;
+  const float *upper = plane + (long long)y0 * fill.width, *lower = plane + (long long)y1 * fill.width;
   return (upper[x0] * (1.f - fx) + upper[x1] * fx) * (1.f - fy) + (lower[x0] * (1.f - fx) + lower[x1] * fx) * fy;
 }
 
@@ -144,15 +146,20 @@ __device__ __forceinline__ int mirrored(int i, int count) {
   return count == 1 ? 0 : i;
 }
 
+// The blur's taps where all threads of a block can index them; every thread has to come by.
+__device__ __forceinline__ void share_taps(float (&taps)[TAPS], const FillRules& fill) {
+  if (threadIdx.y == 0 && threadIdx.x == 0) {
+#pragma unroll
+    for (int i = 0; i < TAPS; ++i) taps[i] = fill.taps[i];
+  }
+  __syncthreads();
+}
+
 //   back (B, H, W, 4);   rows (B, H, W, 4) float: the back blurred along its rows, written
 extern "C" __global__ void __launch_bounds__(256)
     fill_rows(const uchar4* __restrict__ back, float4* __restrict__ rows, const Maps maps, const FillRules fill) {
-  __shared__ float taps[64];
-  if (threadIdx.y == 0 && threadIdx.x == 0) {
-#pragma unroll
-    for (int i = 0; i < 64; ++i) taps[i] = fill.taps[i];
-  }
-  __syncthreads();
+  __shared__ float taps[TAPS];
+  share_taps(taps, fill);
   PIXEL_AND_PERSON;
   float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
   const uchar4* row = back + base + (long long)y * maps.width;
@@ -171,12 +178,8 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     fill_detail(const uchar4* __restrict__ back, const float4* __restrict__ rows, const float* __restrict__ planes, long long stride,
                 float* __restrict__ alike, float* __restrict__ fine, const Maps maps, const FillRules fill) {
-  __shared__ float taps[64];
-  if (threadIdx.y == 0 && threadIdx.x == 0) {
-#pragma unroll
-    for (int i = 0; i < 64; ++i) taps[i] = fill.taps[i];
-  }
-  __syncthreads();
+  __shared__ float taps[TAPS];
+  share_taps(taps, fill);
   PIXEL_AND_PERSON;
   float4 coarse = make_float4(0.f, 0.f, 0.f, 0.f);
   for (int dy = -fill.blur; dy <= fill.blur; ++dy) {
@@ -187,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(256)
     coarse.z += tap * v.z;
   }
   const float* mine = planes + person * stride;
-  const int area = fill.height * fill.width;
+  const long long area = (long long)fill.height * fill.width;
   const float away = fmaxf(fmaxf(fabsf(coarse.x - filled(mine, fill, y, x)), fabsf(coarse.y - filled(mine + area, fill, y, x))),
                            fabsf(coarse.z - filled(mine + 2 * area, fill, y, x)));
   alike[at] = __saturatef(1.f - away / fill.detail_reach);
@@ -201,7 +204,7 @@ extern "C" __global__ void __launch_bounds__(256)
                const float* __restrict__ fine, const Maps maps, const FillRules fill) {
   PIXEL_AND_PERSON;
   const float* mine = planes + person * stride;
-  const int area = fill.height * fill.width;
+  const long long area = (long long)fill.height * fill.width;
   const float alpha = filled(mine + 3 * area, fill, y, x);
   if (alpha <= LEAST_ALPHA) return;
   float least = 1.f;

@@ -194,6 +194,8 @@ def _check_out(out: MeshArrays, persons: int) -> np.void:
     """Check the mesh's arrays; returns ``Vertices``."""
     require(out.vertices, "vertices", np.float32, persons, None, 3)
     most = out.vertices.shape[1]
+    if most >= 1 << 31:
+        raise ValueError(f"faces number at most 2^31 - 1 vertices in 32 bits, not {most}")
     require(out.normals, "normals", np.float32, persons, most, 3)
     require(out.colors, "colors", np.uint8, persons, most, 3)
     require(out.faces, "faces", np.int32, persons, None, 3)
