@@ -78,7 +78,7 @@ def test_without_a_driver() -> None:
         pytest.skip("this machine has a driver")
     gpu = Runtime()
     for use in (lambda: gpu.name, lambda: gpu.empty((1,), np.float32), lambda: gpu.stream(), lambda: gpu.module("warp_parts")):
-        with pytest.raises(DeviceFailure, match=r"there is no NVIDIA driver on this machine .* or run with --device cpu"):
+        with pytest.raises(DeviceFailure, match=r"there is no NVIDIA driver on this machine .* or run with --engine cpu"):
             use()
 
 

@@ -29,7 +29,7 @@ def test_no_driver(no_driver: None, tmp_path: Path, capfd: pytest.CaptureFixture
     run = in_process(capfd)("infer", str(EXAMPLE), "-o", str(tmp_path / "out"), "--device", "cuda")
     assert run.code == 7
     assert run.sentence == (
-        "there is no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install it, or run with --device cpu"
+        "there is no NVIDIA driver on this machine (libcuda.so.1 cannot be loaded); install it, or run with --engine cpu"
     )
     assert not (tmp_path / "out").exists()
 

@@ -49,7 +49,7 @@ def library() -> ctypes.CDLL:
         return getattr(ctypes, "WinDLL", ctypes.CDLL)(LIBRARY)  # calls of the Windows API's kind there
     except OSError as error:
         raise DeviceFailure(
-            f"there is no NVIDIA driver on this machine ({LIBRARY} cannot be loaded); install it, or run with --device cpu"
+            f"there is no NVIDIA driver on this machine ({LIBRARY} cannot be loaded); install it, or run with --engine cpu"
         ) from error
 
 
