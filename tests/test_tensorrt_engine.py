@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from conftest import shared_dir
 from h2k_engines import DeviceEngine, EngineFailure, tensorrt_device, tensorrt_engine
 from h2k_engines.building import Recipe, workspace_for
 from h2k_engines.tensorrt_device import TensorRtDeviceEngine
-from h2k_engines.tensorrt_engine import build_plan, import_tensorrt
+from h2k_engines.tensorrt_engine import build_plan, import_tensorrt, logger_of
 from tensorrt_api import VERSIONS, StandIn, accepts, members, read_api
 
 #: What the variables of the two sources stand for.
@@ -198,6 +199,76 @@ def test_every_none_has_its_reason(trt: StandIn, caplog: pytest.LogCaptureFixtur
         build_plan(b"graph", "high_depth", RECIPE)
 
 
+#: Calls whose None or False costs time at the next build, and nothing else.
+HARMLESS = {("IBuilderConfig", "create_timing_cache"), ("IBuilderConfig", "set_timing_cache"), ("ITimingCache", "serialize")}
+
+
+def test_each_call_that_gives_nothing_is_an_error(trt: StandIn) -> None:
+    """Every call that returns an object or says whether it worked, one after the other, from building to running."""
+
+    def run() -> None:
+        build_plan(b"graph", "high_depth", RECIPE, timings=b"old")
+        opened().bind(*GOOD, Stream()).enqueue(Stream())
+
+    run()
+    returns = {(c, m): trt.api["classes"][c]["methods"][m][0].rsplit("-> ", 1)[1] for c, m, _ in trt.calls if m != "__init__"}
+    refusable = {call: None for call, kind in returns.items() if kind in trt.api["classes"]} | {
+        call: False for call, kind in returns.items() if kind == "bool"
+    }
+    refusable = {call: answer for call, answer in refusable.items() if "get_tensor" not in call[1]}
+    assert len(refusable) == 13, refusable
+    for (owner, method), answer in refusable.items():
+        before = dict(trt.says)
+        trt.says[f"{owner}.{method}"] = answer
+        if (owner, method) in HARMLESS:
+            run()
+        else:
+            with pytest.raises(EngineFailure, match=r"high_depth: TensorRT.*: it gave no reason"):
+                run()
+        trt.says = before
+
+
+def raising(error: Exception) -> Any:
+    def call(*_: Any) -> None:
+        raise error
+
+    return call
+
+
+def test_what_the_bindings_raise(trt: StandIn) -> None:
+    trt.says["IOptimizationProfile.set_shape"] = raising(ValueError("Shape provided for min is inconsistent with other shapes."))
+    with pytest.raises(EngineFailure, match="high_depth: TensorRT refuses the sizes"):
+        build_plan(b"graph", "high_depth", RECIPE)
+    trt.says["OnnxParser.__init__"] = "no GPU"
+    with pytest.raises(EngineFailure, match=r"face: TensorRT .* does not start .*: it refuses the network"):
+        build_plan(b"graph", "face", Recipe({}, {}, {}))
+    trt.says["IExecutionContext.infer_shapes"] = raising(RuntimeError("infer_shapes error code: -1"))
+    with pytest.raises(EngineFailure, match="high_depth: TensorRT failed, it cannot tell the shapes: it gave no reason"):
+        opened().bind(*GOOD, Stream())
+
+
+def test_reasons_of_builds_side_by_side(trt: StandIn) -> None:
+    """One logger for all, as TensorRT has it; a build's reason is what its own thread was told."""
+    words, error = logger_of(trt), trt.ILogger.Severity["ERROR"]
+    assert logger_of(trt) is words
+
+    def elsewhere(do: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(do).result()
+
+    words.log(error, "mine")
+    with ThreadPoolExecutor(1) as other:
+        other.submit(words.log, error, "theirs").result()
+        assert words.reason() == "mine"
+        assert other.submit(words.reason).result() == "theirs"
+    elsewhere(lambda: words.log(error, "of a thread of TensorRT's own"))
+    assert words.reason() == "of a thread of TensorRT's own" and words.reason() == "it gave no reason"
+    words.log(error, "of an earlier network")
+    trt.says["Builder.build_serialized_network"] = None
+    with pytest.raises(EngineFailure, match="cannot build the network: it gave no reason"):
+        build_plan(b"graph", "face", Recipe({}, {}, {}))
+
+
 @pytest.mark.parametrize("what", ["Builder", "Runtime"])
 def test_no_gpu(trt: StandIn, what: str) -> None:
     trt.says[f"{what}.__init__"] = "no GPU"
@@ -324,10 +395,10 @@ REAL = """
 import logging, sys
 from h2k_engines.engine import EngineFailure
 from h2k_engines.building import Recipe
-from h2k_engines.tensorrt_engine import build_plan, import_tensorrt, load_plan, make_logger, make_monitor, _strongly_typed
+from h2k_engines.tensorrt_engine import build_plan, import_tensorrt, load_plan, logger_of, make_monitor, _strongly_typed
 trt = import_tensorrt()
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
-words = make_logger(trt)
+words = logger_of(trt)
 words.log(trt.ILogger.Severity.ERROR, "said")
 assert words.reason() == "said" and words.reason() == "it gave no reason"
 monitor = make_monitor(trt, lambda *told: print(*told), lambda: False)

@@ -67,7 +67,10 @@ class TensorRtDeviceEngine:
         for key, tensor in inputs.items():
             if not context.set_input_shape(key, tuple(tensor.shape)):
                 raise self._failed(f"it does not take {key} of shape {tuple(tensor.shape)}")
-        unknown = context.infer_shapes()
+        try:
+            unknown = context.infer_shapes()
+        except RuntimeError as error:
+            raise self._failed("it cannot tell the shapes") from error
         if unknown:
             raise self._failed(f"the shapes of {', '.join(unknown)} are not known")
         for key, tensor in outputs.items():

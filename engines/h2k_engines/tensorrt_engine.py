@@ -6,7 +6,9 @@ is turned into an error with the logger's words.
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,31 +79,47 @@ def build_plan(
         EngineFailure: TensorRT is not there, there is no GPU, the graph is refused, the build failed or was stopped.
     """
     trt = import_tensorrt()
-    words = make_logger(trt)
+    words = logger_of(trt)
+    words.reason()  # what an earlier build said is none of this one's
     builder = made(lambda: trt.Builder(words), name, trt)
-    network = builder.create_network(_strongly_typed(trt))
-    parser = trt.OnnxParser(network, words)
+
+    def given(value: Any, what: str) -> Any:
+        if value is None:
+            raise EngineFailure(f"{name}: TensorRT {trt.__version__} gives no {what}: {words.reason()}")
+        return value
+
+    network = given(builder.create_network(_strongly_typed(trt)), "network")
+    parser = made(lambda: trt.OnnxParser(network, words), name, trt, "it refuses the network")
     if not parser.parse(graph):
         refusals = [parser.get_error(i) for i in range(parser.num_errors)]
         said = "; ".join(f"{refusal.node_operator()} {refusal.node_name()}: {refusal.desc()}" for refusal in refusals)
         raise EngineFailure(f"{name}: TensorRT's ONNX parser refuses the graph: {said or words.reason()}")
-    config = builder.create_builder_config()
+    config = given(builder.create_builder_config(), "configuration")
     config.builder_optimization_level = recipe.level
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     config.max_aux_streams = 0  # the pipeline runs networks side by side on streams of its own
     config.clear_flag(trt.BuilderFlag.TF32)  # what is FP32 is there to be exact
     config.progress_monitor = make_monitor(trt, progress, cancelled)
-    _add_profile(builder, config, name, recipe)
-    timing_cache = config.create_timing_cache(timings) or config.create_timing_cache(b"")
-    if timing_cache is not None:
-        config.set_timing_cache(timing_cache, False)
+    if recipe.free:
+        profile = given(builder.create_optimization_profile(), "optimization profile")
+        try:
+            for key in recipe.free:
+                smallest, usual, largest = recipe.sizes(key)
+                profile.set_shape(key, smallest, usual, largest)
+            taken = config.add_optimization_profile(profile) >= 0
+        except (ValueError, RuntimeError):  # sizes that contradict each other
+            taken = False
+        if not taken:
+            raise EngineFailure(f"{name}: TensorRT refuses the sizes {dict(recipe.profile)}: {words.reason()}")
+    timing_cache = _timing_cache(config, timings)
     layers = network.num_layers
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         if cancelled():
             raise EngineFailure(f"{name}: the build was stopped")
         raise EngineFailure(f"{name}: TensorRT {trt.__version__} cannot build the network: {words.reason()}")
-    return Plan(bytes(plan), layers, bytes(timing_cache.serialize()) if timing_cache is not None else b"")
+    measured = None if timing_cache is None else timing_cache.serialize()
+    return Plan(bytes(plan), layers, b"" if measured is None else bytes(measured))
 
 
 def load_plan(data: bytes, name: str) -> tuple[Any, Any, Any, Any]:
@@ -111,7 +129,8 @@ def load_plan(data: bytes, name: str) -> tuple[Any, Any, Any, Any]:
         EngineFailure: TensorRT is not there, there is no GPU, or the plan is of another version or GPU.
     """
     trt = import_tensorrt()
-    words = make_logger(trt)
+    words = logger_of(trt)
+    words.reason()
     runtime = made(lambda: trt.Runtime(words), name, trt)
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
@@ -119,18 +138,20 @@ def load_plan(data: bytes, name: str) -> tuple[Any, Any, Any, Any]:
     return trt, words, runtime, engine
 
 
-def made(make: Callable[[], Any], name: str, trt: Any) -> Any:
-    """A builder or runtime; without a GPU, or without its libraries, the bindings raise TypeError."""
+def made(make: Callable[[], Any], name: str, trt: Any, why: str = "no GPU, or a driver that is too old") -> Any:
+    """A builder, runtime or parser; where there is none, for a builder without a GPU, the bindings raise TypeError."""
     try:
         return make()
     except TypeError as error:
-        raise EngineFailure(
-            f"{name}: TensorRT {trt.__version__} does not start ({_first_line(error)}): no GPU, or a driver that is too old"
-        ) from error
+        raise EngineFailure(f"{name}: TensorRT {trt.__version__} does not start ({_first_line(error)}): {why}") from error
 
 
-def make_logger(trt: Any) -> Any:
-    """A logger for TensorRT that writes to Python's logging and remembers what went wrong."""
+@functools.cache
+def logger_of(trt: Any) -> Any:
+    """The logger of this process, which writes to Python's logging and remembers what went wrong.
+
+    There is only one: TensorRT sends what no object of its own says to the first that it was given.
+    """
     severity = trt.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
@@ -142,18 +163,23 @@ def make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self._errors: list[str] = []
+            self._errors: list[tuple[int, str]] = []
+            self._lock = threading.Lock()
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels.get(severity, logging.DEBUG)
             if level == logging.ERROR:
-                self._errors.append(msg.strip())
+                with self._lock:
+                    self._errors.append((threading.get_ident(), msg.strip()))
             log.log(level, "%s", msg)
 
         def reason(self) -> str:
-            """The errors since the last question."""
-            errors, self._errors = list(dict.fromkeys(self._errors)), []
-            return "; ".join(errors) or "it gave no reason"
+            """The errors since the last question: this thread's, or where it has none, those of TensorRT's own threads."""
+            me = threading.get_ident()
+            with self._lock:
+                mine = [each for each in self._errors if each[0] == me] or self._errors
+                self._errors = [each for each in self._errors if each not in mine]
+            return "; ".join(dict.fromkeys(said for _, said in mine)) or "it gave no reason"
 
     return Logger()
 
@@ -189,16 +215,13 @@ def _strongly_typed(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _add_profile(builder: Any, config: Any, name: str, recipe: Recipe) -> None:
-    """Sizes of the free dimensions, where there are any."""
-    if not recipe.free:
-        return
-    profile = builder.create_optimization_profile()
-    for key in recipe.free:
-        smallest, usual, largest = recipe.sizes(key)
-        profile.set_shape(key, smallest, usual, largest)
-    if config.add_optimization_profile(profile) < 0:
-        raise EngineFailure(f"{name}: TensorRT refuses the sizes {dict(recipe.profile)}")
+def _timing_cache(config: Any, timings: bytes) -> Any:
+    """The cache of measurements that the build uses: a known one, or where that is refused an empty one; None where both are."""
+    for content in dict.fromkeys((timings, b"")):
+        timing_cache = config.create_timing_cache(content)
+        if timing_cache is not None and config.set_timing_cache(timing_cache, False):
+            return timing_cache
+    return None
 
 
 def _first_line(error: BaseException) -> str:
