@@ -3,7 +3,7 @@
 #   bench/gpu_check.sh [FOLDER]
 # installs carried wheels (.whl/), builds the kernels, runs their tests and the pipeline's on the GPU, compute-sanitizer on the
 # kernels, and the benchmarks. FOLDER (default: $OUT, or bench/results) gets gpu_check.md with what passed, the tables
-# gpu_kernels and gpu_pipeline as .md and .json, and one log. Each step has a limit; one that fails does not stop the rest.
+# gpu_kernels, gpu_pipeline and gpu_engines as .md and .json, and one log. Each step has a limit; one that fails does not stop the rest.
 # Without a GPU gpu_check.md says so: each step "not run".
 # PYTHON names the interpreter (python3), ENGINE what runs the networks (torch, or onnxruntime where onnxruntime-gpu is installed).
 set -uo pipefail
@@ -112,7 +112,9 @@ else
 fi
 step "benchmark of the kernels" 90 "$python" bench/gpu_kernels.py --engine "$engine" -o "$out"
 left=$((total - (SECONDS - started)))
-step "benchmark of the pipeline" "$left" "$python" bench/gpu_pipeline.py --engine "$engine" --seconds $((left * 2 / 3)) -o "$out"
+step "benchmark of the pipeline" $((left * 3 / 5)) "$python" bench/gpu_pipeline.py --engine "$engine" --seconds $((left * 2 / 5)) -o "$out"
+left=$((total - (SECONDS - started)))
+step "benchmark of every engine, FP16 against FP32" "$left" "$python" bench/gpu_engines.py --seconds $((left / 3)) -o "$out"
 
 if [ -n "$absent" ]; then
   cat >>"$table" <<EOF
@@ -128,6 +130,7 @@ Not run: $absent.
 | device memory beyond weights | 2 GiB | not run |
 | growth over 500 photos | none | not run |
 | the published way in PyTorch FP32 | | not run |
+| networks by ONNX Runtime CUDA, PyTorch, TensorRT and TensorRT for RTX, FP16 and FP32, both bundles | | not run |
 
 What is known of the kernels without a GPU: [kernels_static.md](kernels_static.md).
 EOF
@@ -135,7 +138,7 @@ EOF
   cat "$table"
   exit 2
 fi
-for part in gpu_kernels gpu_pipeline; do
+for part in gpu_kernels gpu_pipeline gpu_engines; do
   [ -s "$out/$part.md" ] && { printf '\n'; cat "$out/$part.md"; } >>"$table"
 done
 printf '\n%s s in all.\n' $((SECONDS - started)) | tee -a "$table"
