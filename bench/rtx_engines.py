@@ -1,8 +1,9 @@
 """Build every network of model bundles into real TensorRT-RTX engines for RTX 30, 40 and 50, on a machine without a GPU.
 
-    python bench/rtx_engines.py [--model small ...] [--full-size] [--sm sm86 sm89 sm120] [-o FOLDER]
+    python bench/rtx_engines.py [--model small ...] [--full-size] [--views [--views-width 1]] [--sm sm86 sm89 sm120] [-o FOLDER]
 
-The whole graph must be in one engine. Sizes and digests go into a table.
+The whole graph must be in one engine. Sizes, processor seconds and digests go into a table. A second call with the same folder
+replaces the rows of the models that it builds and keeps the rest.
 The building code is the product's own (``h2k_engines.tensorrt_rtx``). What stands in for the driver comes from a tool beside the
 repository (H2K_SHARED, ``tools/trt_rtx``). Needs onnx and onnxruntime-ep-nv-tensorrt-rtx-cu13; nothing is run, see docs/engines.md.
 """
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,9 @@ def child(models: list[str], sm: str, work: Path) -> Iterator[dict[str, Any]]:
                 graph = bundle.network(name, precision)
                 content = graph if isinstance(graph, bytes) else graph.read_bytes()
                 recipe = Recipe(network.inputs, network.outputs, network.profile)
+                start = time.process_time()
                 built = builder.build(content, name, recipe, lambda done, total, what: None)
+                seconds = time.process_time() - start
                 nodes = list(onnx.load_from_string(built.data).graph.node)
                 engines = [a.s for n in nodes if n.op_type == "EPContext" for a in n.attribute if a.name == "ep_cache_context"]
                 yield {
@@ -58,6 +62,7 @@ def child(models: list[str], sm: str, work: Path) -> Iterator[dict[str, Any]]:
                     "outside": [n.op_type for n in nodes if n.op_type != "EPContext"],
                     "engines": len(engines),
                     "bytes": sum(map(len, engines)),
+                    "cpu_seconds": round(seconds, 2),
                     "sha256": hashlib.sha256(b"".join(engines)).hexdigest(),
                     "builder": builder.title,
                 }
@@ -99,6 +104,19 @@ def full_size(folder: Path) -> str:
     return str(folder)
 
 
+def views(folder: Path, width: float, merge: str) -> str:
+    """A bundle of the second method (several photos) with weights as they are before training; needs torch."""
+    import torch
+    from h2k_export.views import export_view_bundle
+
+    from h2k_rt.networks.view_net import ViewNet, ViewNetShape
+
+    torch.manual_seed(0)
+    shape = ViewNetShape(width=width, merge=merge) if width == 1 else ViewNetShape(width=width, merge=merge, stages=2, picture=64)
+    export_view_bundle(ViewNet(shape), folder, name=folder.name, licence="none", trained_on="nothing")
+    return str(folder)
+
+
 def problems(rows: list[dict[str, Any]]) -> list[str]:
     """What is wrong: nodes outside the engine, or a graph in several. Digests are not compared: the builder does not make the
     same bytes of the same graph on every machine."""
@@ -109,24 +127,42 @@ def problems(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Sizes by network and architecture."""
+    """Sizes by network and architecture; processor seconds are the most that one architecture took."""
     architectures = list(dict.fromkeys(r["sm"] for r in rows))
     heads = [f"{ARCHITECTURES[sm]} ({sm}) MB" for sm in architectures]
-    lines = [f"| model | network | precision | {' | '.join(heads)} | digest of the first |"]
-    lines.append("| --- | --- | --- |" + " ---: |" * len(heads) + " --- |")
+    lines = [f"| model | network | precision | {' | '.join(heads)} | CPU s | digest of the first |"]
+    lines.append("| --- | --- | --- |" + " ---: |" * (len(heads) + 1) + " --- |")
     by_network: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for r in rows:
         by_network.setdefault((r["model"], r["network"], r["precision"]), []).append(r)
     for (model, network, precision), group in by_network.items():
-        sizes = " | ".join(f"{r['bytes'] / 1e6:.2f}" for r in group)
-        lines.append(f"| {model} | {network} | {precision} | {sizes} | `{group[0]['sha256'][:16]}` |")
+        size = {r["sm"]: f"{r['bytes'] / 1e6:.2f}" for r in group}
+        seconds = max(r["cpu_seconds"] for r in group)
+        cells = [model, network, precision, *(size.get(sm, "") for sm in architectures)]
+        cells += [f"{seconds:.1f}", f"`{group[0]['sha256'][:16]}`"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def write(rows: list[dict[str, Any]], folder: Path) -> None:
+    """The table, with the rows of other models that are there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "rtx_engines.json"
+    new = {r["model"] for r in rows}
+    known = json.loads(path.read_text()) if path.is_file() else []
+    every = [r for r in known if r["model"] not in new] + rows
+    path.write_text(json.dumps(every, indent=1) + "\n")
+    builders = "; ".join(dict.fromkeys(r["builder"] for r in every))
+    text = f"# TensorRT-RTX engines, built without a GPU and never run\n\n{builders}.\n\n{markdown(every)}"
+    (folder / "rtx_engines.md").write_text(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", default=["small"])
+    parser.add_argument("--model", nargs="*", default=["small"])
     parser.add_argument("--full-size", action="store_true", help="the published width, too, with weights made by a rule")
+    parser.add_argument("--views", action="store_true", help="bundles of the second method, too: mean and attention")
+    parser.add_argument("--views-width", type=float, default=0.125, help="their width; 1 is PIFu's")
     parser.add_argument("--sm", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("-o", "--output", type=Path, help="write rtx_engines.json and .md there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -137,13 +173,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         more = [full_size(Path(folder) / "full-size")] if arguments.full_size else []
+        if arguments.views:
+            size = "full" if arguments.views_width == 1 else "narrow"
+            more += [views(Path(folder) / f"views-{size}-{merge}", arguments.views_width, merge) for merge in ("mean", "attention")]
         rows = build([*arguments.model, *more], arguments.sm)
     wrong = problems(rows)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "rtx_engines.json").write_text(json.dumps(rows, indent=1) + "\n")
-        text = f"# TensorRT-RTX engines, built without a GPU and never run\n\n{rows[0]['builder']}.\n\n{markdown(rows)}"
-        (arguments.output / "rtx_engines.md").write_text(text)
+        write(rows, arguments.output)
     print(f"{len(rows)} engines, {len(wrong)} problems")
     if wrong:
         raise SystemExit("\n".join(wrong))
