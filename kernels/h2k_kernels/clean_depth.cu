@@ -68,10 +68,9 @@ extern "C" __global__ void __launch_bounds__(256)
 
 __device__ __forceinline__ bool is_finite(float v) { return fabsf(v) <= 3.402823466e38f; }
 
-//   depth (B, 2, H, W);   gate (B, H, W): where depth may be;   raw: written
+//   depth (B, 2, H, W);   gate (B, H, W): where depth may be;   raw: written, may be `gate`
 extern "C" __global__ void __launch_bounds__(256)
-    clean_raw(const float* __restrict__ depth, const unsigned char* __restrict__ gate, unsigned char* __restrict__ raw, const Maps maps,
-              const Rules rules) {
+    clean_raw(const float* __restrict__ depth, const unsigned char* gate, unsigned char* raw, const Maps maps, const Rules rules) {
   PIXEL_AND_PERSON;
   if (x >= maps.width || y >= maps.height) return;
   const float front = depth[at + base], back = depth[at + base + pixels];

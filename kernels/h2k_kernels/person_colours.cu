@@ -199,7 +199,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 //   back (B, H, W, 4): changed
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     fill_apply(uchar4* __restrict__ back, const float* __restrict__ planes, long long stride, const float* __restrict__ alike,
                const float* __restrict__ fine, const Maps maps, const FillRules fill) {
   PIXEL_AND_PERSON;
