@@ -99,7 +99,7 @@ kernel_tests=(tests/test_cuda_copy_window.py tests/test_cuda_fields.py tests/tes
   tests/test_cuda_clean_depth.py tests/test_cuda_person_colours.py tests/test_cuda_sample_features.py)
 pytest=("$python" -m pytest -q -p no:randomly -o "cache_dir=$H2K_CACHE/pytest")
 step "kernels against their twins and the vectors" 120 env H2K_KERNELS_ON_GPU=1 "${pytest[@]}" "${kernel_tests[@]}"
-step "pipeline against the CPU, graphs, 500 photos" 150 "${pytest[@]}" -m gpu tests/test_gpu_pipeline.py
+step "pipeline against the CPU, graphs, 500 photos" 150 "${pytest[@]}" -m gpu tests/test_gpu_pipeline.py tests/test_gpu_views.py
 if [ -n "$absent" ] || command -v compute-sanitizer >/dev/null; then
   sanitizer=(compute-sanitizer --error-exitcode 9 --target-processes all)
   step "compute-sanitizer memcheck" 60 env H2K_KERNELS_ON_GPU=1 "${sanitizer[@]}" --tool memcheck "${pytest[@]}" -x \

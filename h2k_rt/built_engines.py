@@ -11,7 +11,7 @@ from h2k_engines import DeviceEngine, EngineFailure
 from h2k_engines.building import EngineBuilder, Gpu, Progress, Recipe, workspace_for
 from h2k_engines.cache import Built, EngineCache, EngineKey, Obtained
 
-from h2k_rt.bundle import NETWORKS, Bundle
+from h2k_rt.bundle import Bundle
 from h2k_rt.engine_check import Checker
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class BuiltEngines:
 
     def ready(self, wanted: Precision) -> bool:
         """Whether every network has its engine."""
-        return all(self.usable(network, wanted) is not None for network in NETWORKS)
+        return all(self.usable(network, wanted) is not None for network in self.bundle.networks)
 
     def open(self, network: str, stream: Stream, wanted: Precision = "auto") -> DeviceEngine:
         """The best engine of a network whose check was good; built now if need be.

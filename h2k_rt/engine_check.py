@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 #: Largest error that a network may have: 99.9 % of an output's values must be nearer to FP32's. By output, or network and output.
 #: Normals are encoded (n + 1) / 2: 0.01 is about one degree. Depth is in nu of 55 cm: the low-resolution map has pixels of 7 mm,
 #: the trunk's, which is the surface, pixels of 0.9 mm; half a millimetre is 0.001 nu. A mask is a probability.
-BOUNDS = {"normals": 0.01, "low_depth depth": 0.002, "high_depth depth": 0.001, "mask": 0.05}
+#: Occupancy is 0 outside to 1 inside, the surface at 0.5; its bound is a choice of ours.
+BOUNDS = {"normals": 0.01, "low_depth depth": 0.002, "high_depth depth": 0.001, "mask": 0.05, "occupancy": 0.02}
+#: Networks whose outputs have no unit: errors are shares of the output's range, with a bound of 0.01.
+UNITLESS = ("encoder",)
 QUANTILE = 0.999
 #: Depth is compared where both masks say the same; they may differ on so many pixels.
 MAX_UNDECIDED = 0.01
@@ -104,7 +107,8 @@ def compare(network: str, reference: Mapping[str, NDArray], values: Mapping[str,
     for name, want in reference.items():
         difference = np.abs(values[name].astype(np.float64) - want)
         kept = difference[np.broadcast_to(decided, difference.shape)] if name == "depth" else difference
-        errors[name] = float(np.quantile(kept, QUANTILE))
+        scale = float(np.ptp(want)) if network in UNITLESS else 1.0
+        errors[name] = float(np.quantile(kept, QUANTILE)) / max(scale, 1e-12)
     for name, error in errors.items():
         bound = BOUNDS.get(f"{network} {name}", BOUNDS.get(name, 0.01))
         if error > bound:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from h2k_engines import DeviceEngine, Engine, EngineFailure, OnnxRuntimeDeviceEngine, OnnxRuntimeEngine
 from h2k_engines.device import DeviceStream
 
-from h2k_rt.bundle import NETWORKS, Bundle
+from h2k_rt.bundle import Bundle
 from h2k_rt.errors import EngineError
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def resolve(engine: str, device: str) -> tuple[EngineName, Device]:
 
 
 def open_engines(bundle: Bundle, engine: EngineName = "auto", threads: int | None = None) -> dict[str, Engine]:
-    """Every network of the method on the CPU by name, loaded and checked against the bundle's description.
+    """Every network of a bundle on the CPU by name.
 
     Args:
-        engine: "auto" and "onnxruntime" are ONNX Runtime; "torch" is PyTorch and needs the bundle's ``weights.safetensors``.
+        engine: "auto" and "onnxruntime" are ONNX Runtime; "torch" is PyTorch, which needs the bundle's ``weights.safetensors`` for
+            the first method and runs the graphs themselves for the second.
         threads: cores of one network; None: all.
 
     Raises:
@@ -62,15 +63,44 @@ def open_engines(bundle: Bundle, engine: EngineName = "auto", threads: int | Non
         BundleError: a file is missing or has changed.
     """
     engine, _ = resolve(engine, "cpu")
-    if engine == "torch":
+    if engine == "torch" and bundle.method == "2k2k":
         return _torch_engines(bundle)
     engines: dict[str, Engine] = {}
-    for name in NETWORKS:
+    for name in bundle.networks:
         try:
-            engines[name] = OnnxRuntimeEngine(bundle.network(name), name=name, threads=threads)
+            if engine == "torch":
+                engines[name] = _torch_engine(bundle.network(name), name)
+            else:
+                engines[name] = OnnxRuntimeEngine(bundle.network(name), name=name, threads=threads)
         except EngineFailure as error:
             raise EngineError(f"bundle {bundle.name}: {error}") from error
     return engines
+
+
+def place(
+    bundle: Bundle, engine: str, device: str, of_the_cpu: str | None = None
+) -> tuple[EngineName, Literal["cpu", "cuda"], str | None]:
+    """Where a model's networks run: an engine without the place in its name, the place, and why "auto" did not take the GPU.
+
+    Args:
+        of_the_cpu: why "auto" must not take it, if it must not.
+
+    Raises:
+        EngineError: as :func:`resolve`.
+    """
+    name, where = resolve(engine, device)
+    if where != "auto":
+        return name, where, None
+    if name != "auto":
+        return name, "cpu", None
+    reason = of_the_cpu or why_not_gpu(bundle)
+    return name, "cuda" if reason is None else "cpu", reason
+
+
+def in_words(providers: Mapping[str, str], why_not: str | None) -> str:
+    """What runs the networks, and why not a GPU."""
+    chosen = ", ".join(dict.fromkeys(providers.values()))
+    return f"{chosen}; the GPU is not used: {why_not}" if why_not else chosen
 
 
 def why_not_gpu(bundle: Bundle) -> str | None:
@@ -196,6 +226,14 @@ def _torch_engines(bundle: Bundle) -> dict[str, Engine]:
     from h2k_export import torch_engines
 
     return dict(torch_engines(_weights(bundle)))
+
+
+def _torch_engine(graph: Path | bytes, name: str) -> Engine:
+    from h2k_engines import TorchEngine
+    from h2k_engines.onnx_in_torch import open_graph
+
+    module, inputs, outputs = open_graph(graph, name)
+    return TorchEngine(module, name, inputs, outputs)
 
 
 def _torch_device_engine(graph: Path | bytes, name: str, device: str) -> DeviceEngine:

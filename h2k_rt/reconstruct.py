@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from h2k_rt.bundle import Bundle
 from h2k_rt.camera import PhotoCamera, photo_camera
 from h2k_rt.constants import PUBLISHED_WORLD_SCALE, Method
-from h2k_rt.engines import Device, EngineName, Precision, open_engines, resolve, why_not_gpu
-from h2k_rt.errors import EngineError, MaskError
+from h2k_rt.engines import Device, EngineName, Precision, in_words, open_engines, place
+from h2k_rt.errors import BundleError, EngineError, MaskError
 from h2k_rt.framing import Framing, frame_person, pad_framing, pad_square
 from h2k_rt.inference import CanvasMaps, run_networks
 from h2k_rt.joints import normalise_published, pad_joints
@@ -146,13 +146,13 @@ class Reconstructor:
         self.threads = threads
         self.engines: dict[str, Engine] = {}
         self.pipeline: DevicePipeline | None = None
-        engine, device = resolve(engine, device)
-        self.why_not_gpu: str | None = None
-        if device == "auto":
-            if engine == "auto":
-                self.why_not_gpu = "given networks run on the CPU" if parity or engines else why_not_gpu(self.bundle)
-            device = "cuda" if engine == "auto" and self.why_not_gpu is None else "cpu"
-        if device == "cuda":
+        if self.bundle.method != "2k2k":
+            raise BundleError(
+                f"bundle {self.bundle.name} is for several photos (method {self.bundle.method}); use h2k-rt infer-views"
+            )
+        of_the_cpu = "given networks run on the CPU" if parity or engines else None
+        engine, where, self.why_not_gpu = place(self.bundle, engine, device, of_the_cpu)
+        if where == "cuda":
             if parity or engines:
                 raise EngineError(f"{'parity mode runs' if parity else 'given engines run'} on the CPU only; use --device cpu")
             from h2k_rt.device.pipeline import open_pipeline
@@ -253,8 +253,7 @@ class Reconstructor:
     @property
     def engine(self) -> str:
         """What runs the networks, in words; on the CPU also why not a GPU, unless the CPU was asked for."""
-        chosen = ", ".join(dict.fromkeys(self.providers.values()))
-        return f"{chosen}; the GPU is not used: {self.why_not_gpu}" if self.why_not_gpu else chosen
+        return in_words(self.providers, self.why_not_gpu)
 
     def _on_cpu(self, photo: Photo, subject: Subject, watch: Stopwatch) -> tuple[Canvas, CanvasMaps]:
         """Canvas and networks on the CPU."""

@@ -20,7 +20,8 @@ from h2k_rt.data.views.viewset import ViewSet, ViewSets
 from h2k_rt.errors import BundleError, CameraError
 from h2k_rt.photo import Photo
 from h2k_rt.surface.topology import is_closed
-from h2k_rt.views.reconstruct import DEFAULT_MODEL, Implicit, ViewReconstructor
+from h2k_rt.views.networks import Implicit, carved
+from h2k_rt.views.reconstruct import DEFAULT_MODEL, ViewReconstructor
 
 PICTURE, CHANNELS = 128, 3
 
@@ -103,7 +104,7 @@ def test_the_network_is_asked_only_where_somebody_may_be() -> None:
 
     maps = [np.ones((1, 8, 8, CHANNELS), np.float32)]
     projection = np.array([[[0.5, 0, 0, 1.0], [0, -0.5, 0, 1.0], [0, 0, 0, 2.0]]], np.float32)
-    function = Implicit(Counting(), maps, projection, lambda q: (q[:, 0] > 0).astype(np.float32), 1)  # type: ignore[arg-type]
+    function = carved(Implicit(Counting(), maps, projection, 1), lambda q: (q[:, 0] > 0).astype(np.float32))
     q = np.random.default_rng(0).uniform(-0.5, 0.5, (500, 3)).astype(np.float32)
     np.testing.assert_allclose(function(q), q[:, 0] > 0)
     assert sum(asked) == (q[:, 0] > 0).sum()

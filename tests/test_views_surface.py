@@ -12,8 +12,7 @@ from view_scenes import draw, occupied, ring
 
 from h2k_rt.errors import EngineError, H2KError
 from h2k_rt.surface.topology import is_closed
-from h2k_rt.views import chunks
-from h2k_rt.views.chunks import Chunks
+from h2k_rt.views.chunks import Chunks, chunk_size
 from h2k_rt.views.hull import VisualHull
 from h2k_rt.views.octree import Occupancy, evaluate_coarse_to_fine, evaluate_dense, make_grid, march
 from h2k_rt.views.subject import find_cube
@@ -80,8 +79,13 @@ def test_a_body_that_leaves_the_grid_is_closed_at_its_border() -> None:
         make_grid(48, 32)
 
 
-def test_chunks_halve_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "free_memory", lambda: 4 * 100 * 8000)
+def test_chunks_take_a_quarter_of_the_free_memory() -> None:
+    assert chunk_size(4 * 100 * 8000, 100) == 4096 and chunk_size(4 * 100 * 8192, 100) == 8192
+    assert chunk_size(None, 100) == 65536 == chunk_size(2**50, 100), "no more than that"
+    assert chunk_size(1000, 100) == 512 and chunk_size(2**50, 100, 96, 1000) == 768
+
+
+def test_chunks_halve_when_memory_runs_out() -> None:
     sizes = []
 
     def function(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,7 +95,7 @@ def test_chunks_halve_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> N
         return points.sum(axis=1)
 
     points = np.random.default_rng(0).random((9000, 3)).astype(np.float32)
-    work = Chunks(function, 100)
+    work = Chunks(function, 8000)
     np.testing.assert_array_equal(work(points), points.sum(axis=1))
     assert sizes == [8000, 4000, 2000, 2000, 2000, 2000, 1000] and work.size == 2000
 
@@ -99,13 +103,13 @@ def test_chunks_halve_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> N
         raise MemoryError
 
     with pytest.raises(EngineError, match="not enough memory"):
-        Chunks(always, 100)(points)
+        Chunks(always, 2048)(points)
 
     def broken(_: NDArray[np.float32]) -> NDArray[np.float32]:
         raise EngineFailure("points: another thing")
 
     with pytest.raises(EngineFailure, match="another"):
-        Chunks(broken, 100)(points)
+        Chunks(broken)(points)
 
 
 def test_the_hull_holds_the_body() -> None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from h2k_rt.networks.view_net import ViewNet, ViewNetShape
 
 METHOD_NAME = "implicit"
-#: Views and points at which the point network is checked, and for which engines are built.
-_FREE = {"views": 3, "points": 96}
-_PROFILE = {"views": (1, 4, 16), "points": (512, 16384, 65536)}
+#: Views and points for which engines are built: scratch memory is that of the largest. And at which the point network is checked.
+_PROFILE = {"views": (1, 4, 16), "points": (512, 8192, 16384)}
+_FREE = {"views": 3, "points": 512}
 
 
 def stated_method(path: Path) -> str:

@@ -48,12 +48,13 @@ def build_engines(
 ) -> None:
     """Build a model's engines for this machine's GPU, check each against FP32, and keep them. Goes on where it was stopped."""
     with reporting(debug):
-        from h2k_rt.bundle import NETWORKS, Bundle
+        from h2k_rt.bundle import Bundle
 
-        unknown = [name for name in only or [] if name not in NETWORKS]
-        if unknown:
-            raise typer.BadParameter(f"there is no network {unknown[0]!r}; there are {', '.join(NETWORKS)}", param_hint="--only")
         bundle = Bundle.open(model)
+        there = tuple(bundle.networks)
+        unknown = [name for name in only or [] if name not in there]
+        if unknown:
+            raise typer.BadParameter(f"there is no network {unknown[0]!r}; there are {', '.join(there)}", param_hint="--only")
         built, runtime = open_built(bundle, engine.value)
         log_to(built.cache.folder)
         if not as_json:
@@ -68,7 +69,7 @@ def build_engines(
             rows = build_engines(
                 built,
                 runtime,
-                [name for name in NETWORKS if not only or name in only],
+                [name for name in there if not only or name in only],
                 precision.value,
                 force=force,
                 jobs=jobs,

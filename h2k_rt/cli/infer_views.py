@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from h2k_rt.cli.common import Debug, reporting, stdout_for_results, tell
-from h2k_rt.cli.infer import MeshFormat
+from h2k_rt.cli.infer import Device, EngineKind, MeshFormat, Precision
 
 if TYPE_CHECKING:
     from h2k_rt.cli.results import Batch
@@ -25,14 +25,6 @@ class Resolution(str, Enum):
     r128 = "128"
     r256 = "256"
     r512 = "512"
-
-
-class ViewEngine(str, Enum):
-    """What runs the networks."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    torch = "torch"
 
 
 def _height(value: float | None) -> float | None:
@@ -80,7 +72,15 @@ def infer_views(
         int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <name>_preview.png.")] = True,
-    engine: Annotated[ViewEngine, typer.Option("--engine", help="What runs the networks, on the CPU.")] = ViewEngine.auto,
+    engine: Annotated[
+        EngineKind, typer.Option("--engine", help="What runs the networks; auto is the best that is ready. See docs/engines.md.")
+    ] = EngineKind.auto,
+    device: Annotated[
+        Device, typer.Option("--device", help="Where they run; auto is the GPU if build-engines was run for it, else the CPU.")
+    ] = Device.auto,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of the networks on a GPU; auto is fp16 where the model has it.")
+    ] = Precision.auto,
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")
     ] = None,
@@ -115,7 +115,9 @@ def infer_views(
             with watch("load model"):
                 from h2k_rt.views.reconstruct import ViewReconstructor
 
-                reconstructor = ViewReconstructor(model, engine.value, threads=threads)
+                reconstructor = ViewReconstructor(
+                    model, engine.value, device=device.value, precision=precision.value, threads=threads
+                )
             made = reconstructor.reconstruct(
                 shots,
                 calibrated,
@@ -189,6 +191,6 @@ def _keep_result(batch: Batch, paths: list[Path], files: list[Path], seconds: di
             faces=len(made.mesh.faces),
             notes=made.notes,
             providers=made.providers,
-            engine=", ".join(dict.fromkeys(made.providers.values())) or "none, the visual hull needs no network",
+            engine=made.engine,
         )
     )

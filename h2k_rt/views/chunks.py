@@ -23,16 +23,16 @@ class Chunks:
 
     Args:
         function: (N, 3) float32 -> (N,) float32.
-        bytes_per_point: that the function takes at its peak, for the first guess from the free memory.
+        size: points of the first chunk; least: of the smallest that is tried.
 
     Attributes:
         size: points of a chunk.
     """
 
-    def __init__(self, function: Callable[[NDArray[np.float32]], NDArray[np.float32]], bytes_per_point: int) -> None:
-        self._function = function
-        free = free_memory()
-        self.size = MOST if free is None else int(np.clip(_SHARE * free / bytes_per_point, LEAST, MOST))
+    def __init__(
+        self, function: Callable[[NDArray[np.float32]], NDArray[np.float32]], size: int = MOST, least: int = LEAST
+    ) -> None:
+        self._function, self.size, self._least = function, size, least
 
     def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """All points.
@@ -49,7 +49,7 @@ class Chunks:
             except (MemoryError, EngineFailure, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-                if self.size // 2 < LEAST:
+                if self.size // 2 < self._least:
                     raise EngineError(
                         f"there is not enough memory for {self.size} points at once; close other programs or use a smaller model"
                     ) from error
@@ -57,6 +57,20 @@ class Chunks:
                 continue
             start = part.stop
         return out
+
+
+def chunk_size(free: int | None, bytes_per_point: int, least: int = LEAST, most: int = MOST) -> int:
+    """Points of a chunk that takes a quarter of the memory that is free, a power of two times ``least``.
+
+    Args:
+        free: bytes; None: not known.
+        bytes_per_point: that the function takes at its peak.
+    """
+    fitting = most if free is None else min(most, int(_SHARE * free / bytes_per_point))
+    size = least
+    while 2 * size <= fitting:
+        size *= 2
+    return size
 
 
 def out_of_memory(error: Exception) -> bool:

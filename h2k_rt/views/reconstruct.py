@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from h2k_engines import Engine, EngineFailure, OnnxRuntimeEngine, TorchEngine
+from h2k_engines import Engine
 from h2k_engines.onnxruntime_engine import default_threads
-from h2k_kernels import sample_features
 from numpy.typing import NDArray
 
-from h2k_rt.bundle import METHODS, Bundle
+from h2k_rt.bundle import Bundle
+from h2k_rt.engines import Device, EngineName, Precision, in_words, open_engines, place, resolve
 from h2k_rt.errors import BundleError, CameraError, EngineError
 from h2k_rt.person import PersonFinder
 from h2k_rt.photo import Photo
 from h2k_rt.stopwatch import Stopwatch
 from h2k_rt.surface.decimate import decimate
 from h2k_rt.surface.mesh import Mesh
-from h2k_rt.surface.placement import DEFAULT_HEIGHT, place
+from h2k_rt.surface.placement import DEFAULT_HEIGHT
+from h2k_rt.surface.placement import place as place_mesh
 from h2k_rt.surface.topology import keep_vertices, pieces, vertex_normals
 from h2k_rt.views.cameras import CalibratedCamera
-from h2k_rt.views.chunks import Chunks
 from h2k_rt.views.colours import view_colours
 from h2k_rt.views.hull import VisualHull
 from h2k_rt.views.network_picture import network_view, stacked
+from h2k_rt.views.networks import HostNetworks, ViewNetworks, carved
 from h2k_rt.views.octree import Occupancy, evaluate_coarse_to_fine, evaluate_dense, make_grid, march
 from h2k_rt.views.subject import Cube, check_views, find_cube
 from h2k_rt.views.turntable import turntable_cameras
 
-EngineName = Literal["auto", "onnxruntime", "torch"]
 METHOD_NAME = "implicit"
 DEFAULT_MODEL = "views-small"
 #: In place of a model: the visual hull of the masks, without any network.
@@ -64,7 +63,8 @@ class ViewReconstruction:
         world, world_faces: (V, 3) float64 and (F, 3) int32, the mesh before simplification in the cameras' world.
         views, cube: what it was made from.
         evaluations: points at which the occupancy was evaluated; nodes: of the dense grid.
-        timings: seconds of each stage, in order; notes: sentences for the user; providers: what ran each network.
+        timings: seconds of each stage, in order; notes: sentences for the user.
+        providers: what ran each network; engine: the same in words, with the reason why no better one did.
     """
 
     mesh: Mesh
@@ -77,6 +77,7 @@ class ViewReconstruction:
     timings: dict[str, float]
     notes: list[str]
     providers: dict[str, str] = field(default_factory=dict)
+    engine: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write the mesh; the suffix chooses the format: .glb, .obj or .ply.
@@ -100,12 +101,16 @@ class ViewReconstructor:
 
     Args:
         model: a bundle of the second method, by name or path; "hull": the visual hull of the masks, without a network.
-        engine: "auto" and "onnxruntime" are ONNX Runtime, "torch" is PyTorch running the same graphs; all on the CPU.
+        engine: what runs the networks, see :func:`h2k_rt.engines.resolve`; "torch" runs the bundle's graphs.
+        device: where they run; "cuda" is the first NVIDIA GPU, "auto" is that too if engines of the model are built, else the CPU.
+        precision: of the networks on a GPU; "auto" is FP16 where the bundle has it. The CPU takes FP32.
         threads: cores to use; None: all.
-        engines: networks in place of the bundle's, by name.
+        engines: networks in place of the bundle's, by name; on the CPU only.
+        networks: in place of all of these.
 
     Raises:
-        BundleError, EngineError: the model cannot be loaded, or is of the first method.
+        BundleError, EngineError: the model cannot be loaded, is of the first method, or there is no such device.
+        MissingPackageError: a package that the device needs is not installed.
     """
 
     def __init__(
@@ -113,19 +118,53 @@ class ViewReconstructor:
         model: str | Path = DEFAULT_MODEL,
         engine: EngineName = "auto",
         *,
+        device: Device = "auto",
+        precision: Precision = "auto",
         threads: int | None = None,
         engines: Mapping[str, Engine] | None = None,
+        networks: ViewNetworks | None = None,
     ) -> None:
         self.model, self.threads = model, threads or default_threads()
-        self.engines: dict[str, Engine] = dict(engines or {})
-        if model != HULL and not self.engines:
-            self.engines = _open(_bundle(model), engine, threads)
+        self.why_not_gpu: str | None = None
+        self.networks = networks
+        if networks is None:
+            self._open(engine, device, precision, threads, engines)
         self.finder = PersonFinder(threads)
+
+    def _open(
+        self,
+        engine: EngineName,
+        device: Device,
+        precision: Precision,
+        threads: int | None,
+        engines: Mapping[str, Engine] | None,
+    ) -> None:
+        if self.model == HULL or engines:
+            if resolve(engine, device)[1] == "cuda":
+                raise EngineError(
+                    f"{'given engines run' if engines else 'the visual hull is made'} on the CPU only; use --device cpu"
+                )
+            if engines:
+                self.networks = HostNetworks(engines, str(self.model), self.threads)
+            return
+        bundle = _bundle(self.model)
+        engine, where, self.why_not_gpu = place(bundle, engine, device)
+        if where == "cuda":
+            from h2k_rt.device.view_networks import open_view_networks
+
+            self.networks = open_view_networks(bundle, engine, precision)
+        else:
+            self.networks = HostNetworks(open_engines(bundle, engine, threads), bundle.name, self.threads)
 
     @property
     def providers(self) -> dict[str, str]:
         """What runs each network."""
-        return {name: engine.provider for name, engine in self.engines.items()}
+        return {} if self.networks is None else self.networks.providers
+
+    @property
+    def engine(self) -> str:
+        """What runs the networks, in words; on the CPU also why not a GPU, unless the CPU was asked for."""
+        return in_words(self.providers, self.why_not_gpu) if self.networks else "none, the visual hull needs no network"
 
     def reconstruct(
         self,
@@ -184,9 +223,9 @@ class ViewReconstructor:
             upright = upright_axes([v.camera for v in views])
             mesh = Mesh((world @ upright.T).astype(np.float32), triangles, (normals @ upright.T).astype(np.float32), colours)
             mesh = _placed(mesh if faces is None else decimate(mesh, faces), height, notes)
-        return ViewReconstruction(
-            mesh, world, triangles, tuple(views), cube, counted.points, grid.size, watch.seconds, notes, self.providers
-        )
+        notes += self.networks.take_notes() if self.networks else []
+        made = mesh, world, triangles, tuple(views), cube, counted.points, grid.size, watch.seconds, notes
+        return ViewReconstruction(*made, self.providers, self.engine)
 
     def _occupancy(
         self, views: Sequence[View], cube: Cube, watch: Stopwatch
@@ -195,55 +234,15 @@ class ViewReconstructor:
         cameras, masks = [v.camera for v in views], [v.mask for v in views]
         threads = self.threads
         with watch("hull"):
-            hull = VisualHull(cameras, masks, cube, threads=threads, margin=0 if self.model == HULL else CARVING_MARGIN)
+            hull = VisualHull(cameras, masks, cube, threads=threads, margin=0 if self.networks is None else CARVING_MARGIN)
             low, high = hull.box()
-        if self.model == HULL:
+        if self.networks is None:
             return hull, low, high
         with watch("encode"):
-            try:
-                size = self.engines["encoder"].inputs["picture"].shape[2]
-                assert isinstance(size, int)
-                pictures, projections = stacked([network_view(v.camera, v.rgb, v.mask, cube, size) for v in views])
-                found = [self.engines["encoder"].run({"picture": picture[None]}) for picture in pictures]
-            except EngineFailure as error:
-                raise EngineError(f"model {self.model}: {error}") from error
-        maps = [np.concatenate([one[name] for one in found]) for name in self.engines["encoder"].outputs]
-        return Implicit(self.engines["points"], maps, projections, hull, threads), low, high
-
-
-class Implicit:
-    """The networks' occupancy inside the widened visual hull, 0 outside of it."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        maps: Sequence[NDArray[np.float32]],
-        projections: NDArray[np.float32],
-        hull: VisualHull | None,
-        threads: int,
-    ) -> None:
-        self._engine, self._maps, self._projections, self._hull, self._threads = engine, maps, projections, hull, threads
-        channels = sum(m.shape[3] for m in maps) + 1
-        # Features, their parts while they are made, and the layers of the point network, which are about as wide again.
-        self.network = Chunks(self._network, 4 * len(projections) * channels * 8)
-
-    def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3) cube coordinates -> (N,) occupancy.
-
-        Raises:
-            EngineError: the network fails.
-        """
-        out = np.zeros(len(points), np.float32)
-        inside = np.flatnonzero(self._hull(points) > 0.5) if self._hull is not None else np.arange(len(points))
-        try:
-            out[inside] = self.network(points[inside])
-        except EngineFailure as error:
-            raise EngineError(str(error)) from error
-        return out
-
-    def _network(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        features = sample_features(self._maps, self._projections, points, self._threads)
-        return self._engine.run({"features": features[:, :, None]})["occupancy"].reshape(-1)
+            size = self.networks.picture_size
+            pictures, projections = stacked([network_view(v.camera, v.rgb, v.mask, cube, size) for v in views])
+            function = self.networks.encode(pictures, projections)
+        return carved(function, hull), low, high
 
 
 class Counted:
@@ -259,34 +258,19 @@ class Counted:
 
 def _bundle(model: str | Path) -> Bundle:
     try:
-        return Bundle.open(model)
+        bundle = Bundle.open(model)
     except BundleError as error:
         if model != DEFAULT_MODEL:
             raise
         raise BundleError(
             f"no model of the second method is part of the package yet: {error}; train one (docs/views.md), or give --model {HULL}"
         ) from error
-
-
-def _open(bundle: Bundle, engine: EngineName, threads: int | None) -> dict[str, Engine]:
     if bundle.method != METHOD_NAME:
         raise BundleError(
             f"bundle {bundle.name} is for single photos (method {bundle.method}); infer-views needs one of method {METHOD_NAME}, "
             f"or --model {HULL}"
         )
-    engines: dict[str, Engine] = {}
-    for name in METHODS[METHOD_NAME]:
-        try:
-            if engine == "torch":
-                from h2k_engines.onnx_in_torch import open_graph
-
-                module, inputs, outputs = open_graph(bundle.network(name), name)
-                engines[name] = TorchEngine(module, name, inputs, outputs)
-            else:
-                engines[name] = OnnxRuntimeEngine(bundle.network(name), name=name, threads=threads)
-        except EngineFailure as error:
-            raise EngineError(f"bundle {bundle.name}: {error}") from error
-    return engines
+    return bundle
 
 
 def _views(
@@ -348,7 +332,7 @@ def _placed(mesh: Mesh, height: float | None, notes: list[str]) -> Mesh:
     if height is None:
         low, high = mesh.bounds()
         if _METRIC[0] < high[1] - low[1] < _METRIC[1]:
-            return place(mesh, scale=1.0)[0]
+            return place_mesh(mesh, scale=1.0)[0]
         notes.append(f"the cameras' world is not in metres; the person was made {DEFAULT_HEIGHT:.2f} m tall (see --height)")
         height = DEFAULT_HEIGHT
-    return place(mesh, height)[0]
+    return place_mesh(mesh, height)[0]
