@@ -25,7 +25,7 @@ NETWORKS = ("low_normal", "face", "upper", "arm", "leg", "shoe", "low_depth", "h
 METHODS: Mapping[str, tuple[str, ...]] = {"2k2k": NETWORKS, "implicit": ("encoder", "points")}
 PRECISIONS = ("fp32", "fp16")
 #: Fields of ``constants.Method`` that a bundle may state, with how many numbers each has (1: a plain number).
-CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1}
+CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1, "relief_wavelength_px": 1}
 SIGNED_CONSTANTS = {"background_value"}
 
 Shape = tuple[int | str, ...]

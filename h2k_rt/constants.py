@@ -124,6 +124,9 @@ class Method:
     """Taps of the window's Gaussian blur (SPEC 5)."""
     blur_sigma: float = 5.0
     """Its standard deviation in pixels (SPEC 5)."""
+    relief_wavelength_px: float | None = None
+    """Wavelength in canvas pixels below which depth takes its slopes from the fused normals (``h2k_kernels.integrate_normals``).
+    None: depth is the trunk's, as published."""
     erosion: int = 3
     """3 x 3 erosions of the front mask that the back depth keeps (SPEC 7)."""
     min_point_z: float = 0.3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from h2k_engines import Engine
 from h2k_engines.onnxruntime_engine import default_threads
-from h2k_kernels import Crops, fuse_parts, warp_parts
+from h2k_kernels import Crops, fuse_parts, integrate_normals, warp_parts
 from numpy.typing import NDArray
 
 from h2k_rt.constants import PART_GROUPS, Method
@@ -88,6 +88,16 @@ def run_networks(
     coarse = fused_normals(engines, picture, transforms, method, person=person, threads=threads, watch=watch)
     with watch("high depth"):
         depth, mask = refine_depth(engines["high_depth"], coarse.low_depth[None], coarse.normals, method, coarse.region)
+    if person is not None and method.relief_wavelength_px is not None:
+        with watch("relief"):
+            depth = integrate_normals(
+                depth,
+                coarse.normals,
+                wavelength=method.relief_wavelength_px,
+                normal_z=method.normal_z,
+                depth_unit=method.depth_unit_px,
+                threads=threads,
+            )
     return CanvasMaps(coarse.low_normals, coarse.part_normals, coarse.normals, coarse.low_depth, coarse.low_mask, depth, mask)
 
 
