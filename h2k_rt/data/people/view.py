@@ -131,12 +131,8 @@ class ViewCamera:
         """
         if math.isclose(self.distance, 1.0, abs_tol=1e-9):
             return
-        rows, columns = np.nonzero(mask)
-        own, canvas = self._ray_lengths(rows, columns)
         per_unit, middle = method.focal_px / method.depth_unit_px, method.size / 2 / method.depth_unit_px
-        for side in depth:
-            z = ((side[rows, columns] - middle) / per_unit + self.distance) / own
-            side[rows, columns] = ((1 - self.distance + z) * canvas - 1) * per_unit + middle
+        _to_canvas(depth, mask, self.focal_px, self.distance, per_unit, middle)
 
     def _ray_lengths(self, rows: NDArray, columns: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Length of the rays through pixel centres where z is 1, for this camera and for the canvas camera."""
@@ -170,6 +166,23 @@ class ViewCamera:
             "scale": self.view.scale,
             "shift": list(self.view.shift),
         }
+
+
+@njit(cache=True, nogil=True)
+def _to_canvas(depth, mask, focal, distance, per_unit, middle):
+    """:meth:`ViewCamera.canvas_depth`; ``nu = (r - distance) per_unit + middle`` with r the way along the own ray in scan units."""
+    height, width = mask.shape
+    for row in range(height):
+        y = (row + 0.5 - height / 2) / focal
+        for column in range(width):
+            if mask[row, column] == 0:
+                continue
+            x = (column + 0.5 - width / 2) / focal
+            squared = x * x + y * y
+            own, canvas = np.sqrt(1 + squared), np.sqrt(1 + squared * distance * distance)
+            for side in range(2):
+                z = ((depth[side, row, column] - middle) / per_unit + distance) / own
+                depth[side, row, column] = ((1 - distance + z) * canvas - 1) * per_unit + middle
 
 
 def camera_from_dict(data: Mapping[str, Any]) -> ViewCamera:
