@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cli_runner import in_process
 
-from h2k_rt.doctor import Finding, examine, machine, own, packages
+from h2k_rt.doctor import Finding, examine, machine, mending, own, packages
 
 
 def states(findings: Iterator[Finding] | list[Finding]) -> dict[str, str]:
@@ -98,6 +98,7 @@ def test_works_without_any_package() -> None:
         ({"onnxruntime": "1", "onnxruntime-gpu": "1"}, (None, ""), "problem", "overwrite each other"),
         ({}, (None, ""), "problem", "not installed"),
         ({"onnxruntime-gpu": "1.31"}, (["CUDAExecutionProvider"], ""), "ok", "onnxruntime-gpu 1.31: CUDAExecutionProvider"),
+        ({"onnxruntime": "1.31"}, (["CPUExecutionProvider"], ""), "ok", "onnxruntime 1.31: CPUExecutionProvider"),
         ({"onnxruntime": "1.31"}, (None, "libfoo is missing"), "problem", "onnxruntime 1.31 cannot be imported: libfoo is missing"),
     ],
 )
@@ -106,8 +107,86 @@ def test_onnxruntime(
 ) -> None:
     monkeypatch.setattr(packages, "version", installed.get)
     monkeypatch.setattr(packages, "ask", lambda code: answer)
-    (finding,) = packages.onnxruntime()
+    finding, *_ = packages.onnxruntime()
     assert finding.state == state and words in finding.says and bool(finding.mend) == (state != "ok")
+
+
+@pytest.mark.parametrize(
+    ("package", "reason", "state", "mend"),
+    [
+        ("onnxruntime", "", "absent", "pip uninstall -y onnxruntime, then"),
+        (
+            "onnxruntime-gpu",
+            "OSError: libcudnn.so.9: cannot open shared object file",
+            "problem",
+            'pip install "onnxruntime-gpu[cuda,cudnn]"',
+        ),
+        ("onnxruntime-gpu", "OSError: libcuda.so.1: cannot open shared object file", "absent", mending.driver_mend()),
+        ("onnxruntime-gpu", "", "ok", ""),
+    ],
+)
+def test_cuda_provider(monkeypatch: pytest.MonkeyPatch, package: str, reason: str, state: str, mend: str) -> None:
+    """The provider's name in ONNX Runtime's list says nothing of the libraries that it needs."""
+    monkeypatch.setattr(packages, "version", {package: "1.31"}.get)
+    monkeypatch.setattr(packages, "ask", lambda code: (None, reason) if "providers_" in code else (["CPUExecutionProvider"], ""))
+    _, finding = packages.onnxruntime()
+    assert (finding.name, finding.state) == ("CUDA provider", state)
+    assert reason in finding.says or state == "absent"
+    assert finding.mend.startswith(mend) and bool(finding.mend) == bool(mend)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "answer", "state", "words"),
+    [
+        ("1.22.0", (None, ""), "problem", "needs ONNX Runtime 1.23 or newer, not 1.22.0"),
+        ("1.31.1", (2, ""), "ok", "offers 2 GPUs"),
+        ("1.31.1", (0, ""), "ok", "offers no GPU here"),
+        ("1.31.1", (None, "libcuda.so.1: cannot open shared object file"), "ok", "offers no GPU here"),
+        (
+            "1.31.1",
+            (None, "libtensorrt_rtx.so.1: file too short"),
+            "problem",
+            "cannot be loaded: libtensorrt_rtx.so.1: file too short",
+        ),
+    ],
+)
+def test_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch, runtime: str, answer: tuple[Any, str], state: str, words: str) -> None:
+    installed = {"onnxruntime": runtime, "onnxruntime-ep-nv-tensorrt-rtx-cu13": "0.5.0"}
+    monkeypatch.setattr(packages, "version", installed.get)
+    monkeypatch.setattr(packages, "ask", lambda code: answer)
+    (finding,) = packages.tensorrt_rtx()
+    assert finding.state == state and words in finding.says and bool(finding.mend) == (state != "ok")
+
+
+def test_the_real_plugin() -> None:
+    pytest.importorskip("onnxruntime_ep_nv_tensorrt_rtx")
+    (finding,) = packages.tensorrt_rtx()
+    assert finding.state == "ok" and "offers" in finding.says, finding
+
+
+@pytest.mark.parametrize(
+    ("where", "driver", "pycuda"),
+    [
+        ("windows", "https://www.nvidia.com/drivers", "winget install -e --id Nvidia.CUDA, then install Visual Studio's C++ build"),
+        ("wsl", "none in WSL", "sudo apt-get install nvidia-cuda-toolkit g++, then pip install pycuda"),
+        ("container", "--gpus all", "sudo apt-get install nvidia-cuda-toolkit g++, then pip install pycuda"),
+        (
+            "debian",
+            "sudo apt-get install nvidia-driver-580",
+            "sudo apt-get install nvidia-cuda-toolkit g++, then pip install pycuda",
+        ),
+        ("jetson", "sudo apt-get install nvidia-jetpack", "sudo apt-get install nvidia-cuda-toolkit g++, then pip install pycuda"),
+        ("other", "https://www.nvidia.com/drivers", "install the CUDA toolkit (https://"),
+    ],
+)
+def test_commands_by_system(monkeypatch: pytest.MonkeyPatch, where: str, driver: str, pycuda: str) -> None:
+    monkeypatch.setattr(mending, "surroundings", lambda: where)
+    monkeypatch.setattr(
+        mending.shutil, "which", lambda tool: "/usr/bin/apt-get" if tool == "apt-get" and where != "other" else None
+    )
+    assert driver in mending.driver_mend() and mending.pycuda_mend().startswith(pycuda)
+    monkeypatch.setattr(mending.shutil, "which", lambda tool: tool)
+    assert mending.pycuda_mend().startswith("pip install pycuda")
 
 
 @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ def test_workspace_is_capped_by_free_memory() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(EngineFailure, match=r'tensorrt is not installed; run: pip install "h2k-rt\[gpu\]"'):
+    with pytest.raises(EngineFailure, match=r'tensorrt is not installed; run: pip install "tensorrt>=10\.13"'):
         import_tensorrt()
     old = type(sys)("tensorrt")
     old.__version__ = "8.6.1"

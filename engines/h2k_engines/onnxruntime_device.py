@@ -123,7 +123,7 @@ class OnnxRuntimeDeviceEngine(SessionEngine):
         if wanted not in session.get_providers():
             raise EngineFailure(
                 f"{name}: ONNX Runtime cannot start {wanted}: libraries of CUDA or cuDNN 9 are missing or do not fit; "
-                "run: pip install nvidia-cudnn-cu13 (or -cu12), or use --device cpu"
+                'run: pip install "onnxruntime-gpu[cuda,cudnn]", or use --device cpu'
             )
         title = f"onnxruntime {ort.__version__} {wanted}"
         super().__init__(session, name=name, stream=stream, memory=memory, device=device, provider=title)

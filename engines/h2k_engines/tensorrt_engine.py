@@ -47,7 +47,7 @@ def import_tensorrt() -> Any:
     try:
         import tensorrt
     except ModuleNotFoundError as error:
-        raise EngineFailure(f'{error.name} is not installed; run: pip install "h2k-rt[gpu]"') from error
+        raise EngineFailure(f'{error.name} is not installed; run: pip install "tensorrt>=10.13"') from error
     except (ImportError, OSError) as error:  # a library that is missing: ImportError on Linux, FileNotFoundError on Windows
         raise EngineFailure(
             f"TensorRT's libraries are not there: {_first_line(error)}; run: pip install --force-reinstall tensorrt"

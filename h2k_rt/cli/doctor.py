@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,8 @@ def doctor(
                 findings.append(finding)
                 if not as_json:
                     _tell(finding)
+        if not as_json and any("pip " in finding.mend for finding in findings):
+            tell(f"pip above is: {sys.executable} -m pip")
         broken = [finding.name for finding in findings if finding.state == "problem"]
         if as_json:
             document = {"version": __version__, "ok": not broken, "findings": [asdict(finding) for finding in findings]}

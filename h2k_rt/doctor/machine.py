@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from h2k_rt.doctor.mending import driver_mend
 from h2k_rt.doctor.packages import version
 from h2k_rt.doctor.report import Finding
 from h2k_rt.doctor.versions import CAPABILITY_OLDEST, CUDA_OLDEST, PYTHON_NEWEST, PYTHON_OLDEST
@@ -67,15 +68,15 @@ def gpus() -> Iterator[Finding]:
     try:
         driver = getattr(ctypes, "WinDLL", ctypes.CDLL)(DRIVER)
     except OSError:
-        mend = "install NVIDIA's driver (release 580 or newer for CUDA 13 packages); in a container: --gpus all"
-        yield Finding("NVIDIA driver", "absent", f"{DRIVER} cannot be loaded", mend)
+        there = "" if nvidia_on_the_bus() else "; no NVIDIA card is on the PCI bus"
+        yield Finding("NVIDIA driver", "absent", f"{DRIVER} cannot be loaded{there}", driver_mend())
         return
     number = ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(number))
     cuda = number.value // 1000, number.value % 1000 // 10
     says = f"{driver_release() or 'release unknown'}, up to CUDA {cuda[0]}.{cuda[1]}"
     if cuda < CUDA_OLDEST:
-        yield Finding("NVIDIA driver", "problem", says, "update the driver to release 525 or newer")
+        yield Finding("NVIDIA driver", "problem", says, f"525 or newer is needed: {driver_mend()}")
     else:
         yield Finding("NVIDIA driver", "ok", says)
     count = ctypes.c_int()
@@ -100,6 +101,21 @@ def _gpu(driver: ctypes.CDLL, index: int) -> Finding:
     if capability < CAPABILITY_OLDEST:
         return Finding(f"GPU {index}", "problem", says, "7.5 (RTX 20) or newer is needed; use --device cpu")
     return Finding(f"GPU {index}", "ok", says)
+
+
+def nvidia_on_the_bus() -> bool:
+    """Whether an NVIDIA display device can be seen, also without its driver; True where the system does not tell."""
+    devices = Path("/sys/bus/pci/devices")
+    if not devices.is_dir():
+        return True
+    for device in devices.iterdir():
+        try:
+            kind, vendor = ((device / name).read_text().strip() for name in ("class", "vendor"))
+        except OSError:
+            continue
+        if vendor == "0x10de" and kind.startswith("0x03"):
+            return True
+    return False
 
 
 def driver_release() -> str | None:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from h2k_rt.doctor.mending import driver_mend, pycuda_mend, surroundings
 from h2k_rt.doctor.report import Finding
+from h2k_rt.doctor.versions import ONNXRUNTIME_FOR_RTX, TENSORRT_OLDEST, numbers
 
 #: What every installation needs, by the name on the package index.
 NEEDED = ("numpy", "opencv-python-headless", "pillow", "rich", "typer")
@@ -70,6 +72,32 @@ def onnxruntime() -> Iterator[Finding]:
         )
         return
     yield Finding("ONNX Runtime", "ok", f"{package}: {', '.join(providers)}")
+    if not gpu:
+        mend = 'pip uninstall -y onnxruntime, then pip install "h2k-rt[gpu]"'
+        yield Finding("CUDA provider", "absent", f"{package} is the package for the CPU; only --engine cuda needs another", mend)
+        return
+    _, reason = ask(_LOAD_CUDA_PROVIDER)
+    if "libcuda.so" in reason or "nvcuda" in reason:
+        yield Finding("CUDA provider", "absent", "its libraries are there; it needs NVIDIA's driver", driver_mend())
+    elif reason:
+        mend = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
+        yield Finding("CUDA provider", "problem", f"its libraries cannot be loaded: {reason}", mend)
+    else:
+        yield Finding("CUDA provider", "ok", "its library and those of CUDA and cuDNN can be loaded")
+
+
+#: Loads the provider's library as ONNX Runtime does, with CUDA and cuDNN of the pip packages where they are.
+_LOAD_CUDA_PROVIDER = """
+import ctypes, json, pathlib, sys
+import onnxruntime as ort
+if hasattr(ort, "preload_dlls"):
+    ort.preload_dlls(cuda=True, cudnn=True, msvc=False)
+folder = pathlib.Path(ort.__file__).parent / "capi"
+name = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
+for part in ("shared", "cuda"):
+    ctypes.CDLL(str(folder / name.format(part)), ctypes.RTLD_GLOBAL)
+print(json.dumps(True))
+"""
 
 
 def tensorrt() -> Iterator[Finding]:
@@ -78,14 +106,14 @@ def tensorrt() -> Iterator[Finding]:
     installed = next((f"{name} {found}" for name in names if (found := version(name))), None)
     answer, reason = ask("import json, tensorrt; print(json.dumps(tensorrt.__version__))")
     if answer is not None:
-        from h2k_rt.doctor.versions import TENSORRT_OLDEST, numbers
-
         if numbers(str(answer)) < TENSORRT_OLDEST:
             yield Finding("TensorRT", "problem", f"{answer} is too old; 10.13 or newer is needed", "pip install --upgrade tensorrt")
         else:
             yield Finding("TensorRT", "ok", f"{answer}, bindings and libraries")
     elif installed is None:
-        yield Finding("TensorRT", "absent", "not installed", 'pip install "h2k-rt[gpu]"')
+        on_jetson = "TensorRT comes with JetPack: python3 -m venv --system-site-packages, see docs/engines.md"
+        mend = on_jetson if surroundings() == "jetson" else 'pip install "tensorrt>=10.13"'
+        yield Finding("TensorRT", "absent", "not installed", mend)
     else:
         yield Finding("TensorRT", "problem", f"{installed} cannot be imported: {reason}", "pip install --force-reinstall tensorrt")
 
@@ -94,20 +122,44 @@ def tensorrt_rtx() -> Iterator[Finding]:
     """TensorRT for RTX: ONNX Runtime's plugin package."""
     names = ("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx-cu12")
     found = next((f"{name} {known}" for name in names if (known := version(name))), None)
-    if found:
-        yield Finding("TensorRT for RTX", "ok", found)
-    else:
+    if not found:
         yield Finding("TensorRT for RTX", "absent", "not installed", f"pip install {names[0]}")
+        return
+    package, runtime = next(
+        ((name, known) for name in ("onnxruntime-gpu", "onnxruntime") if (known := version(name))), ("onnxruntime", "0")
+    )
+    if numbers(runtime) < ONNXRUNTIME_FOR_RTX:
+        mend = f'pip install --upgrade "{package}>=1.23"'
+        yield Finding("TensorRT for RTX", "problem", f"{found} needs ONNX Runtime 1.23 or newer, not {runtime}", mend)
+        return
+    count, reason = ask(_COUNT_RTX_GPUS)
+    if count:
+        yield Finding("TensorRT for RTX", "ok", f"{found}, offers {count} GPUs")
+    elif "libcuda" in reason or "nvcuda" in reason or count == 0:
+        yield Finding("TensorRT for RTX", "ok", f"{found}; offers no GPU here: it needs an RTX 30 or newer and its driver")
+    else:
+        mend = f"pip install --force-reinstall {found.split()[0]}"
+        yield Finding("TensorRT for RTX", "problem", f"{found} cannot be loaded: {reason}", mend)
+
+
+#: Loads the plugin as the engine does, and counts the GPUs that it takes.
+_COUNT_RTX_GPUS = """
+import json
+import onnxruntime as ort
+from h2k_engines.tensorrt_rtx import PROVIDER, import_plugin
+ort.register_execution_provider_library(PROVIDER, import_plugin().get_library_path())
+print(json.dumps(sum(device.ep_name == PROVIDER for device in ort.get_ep_devices())))
+"""
 
 
 def pycuda() -> Iterator[Finding]:
     """PyCUDA, which launches the kernels."""
     if version("pycuda") is None:
-        yield Finding("PyCUDA", "absent", "not installed", "pip install pycuda (needs the CUDA toolkit and a C++ compiler)")
+        yield Finding("PyCUDA", "absent", "not installed; it is built while it is installed", pycuda_mend())
         return
     answer, reason = ask("import json, pycuda, pycuda.driver; print(json.dumps(pycuda.VERSION_TEXT))")
     if answer is None:
-        mend = "pip install --force-reinstall --no-binary :all: pycuda"
+        mend = "pip install --force-reinstall --no-cache-dir --no-deps pycuda"
         yield Finding("PyCUDA", "problem", f"{version('pycuda')} cannot be imported: {reason}", mend)
     else:
         yield Finding("PyCUDA", "ok", str(answer))
