@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from h2k_engines import DeviceEngine, EngineFailure, OnnxRuntimeDeviceEngine, OnnxRuntimeEngine, TorchDeviceEngine, check_feeds_of
+from h2k_engines import (
+    DeviceEngine,
+    EngineFailure,
+    OnnxRuntimeDeviceEngine,
+    OnnxRuntimeEngine,
+    TorchDeviceEngine,
+    check_feeds_of,
+    onnxruntime_device,
+)
 from h2k_engines.onnx_in_torch import open_graph
 from h2k_engines.onnxruntime_device import CUDA, cuda_options
 from h2k_kernels.launch import DeviceArray
@@ -164,6 +174,28 @@ def test_without_the_cuda_provider(bundle: Bundle) -> None:
         OnnxRuntimeDeviceEngine(bundle.network("shoe"), name="shoe", stream=Stream())
     with pytest.raises(EngineFailure, match="shoe: ONNX Runtime cannot load the network with CPUExecutionProvider"):
         OnnxRuntimeDeviceEngine(b"nothing", name="shoe", stream=Stream(), provider=ON_CPU)
+
+
+@pytest.mark.parametrize(("starts", "words"), [(False, "cannot start CUDA"), (True, "cannot load the network with CUDA")])
+def test_cuda_provider_that_does_not_start(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, starts: bool, words: str) -> None:
+    """onnxruntime-gpu 1.31 without CUDA's libraries: the provider is listed, left out, and then every node is one too many."""
+    import onnxruntime
+
+    class Session:
+        def __init__(self, source: object, sess_options: onnxruntime.SessionOptions, providers: object) -> None:
+            with suppress(RuntimeError):  # what ONNX Runtime raises where the entry was not made
+                sess_options.get_session_config_entry("session.disable_cpu_ep_fallback")
+                raise ValueError("This session contains graph nodes that are assigned to the default CPU EP")
+
+        def get_providers(self) -> list[str]:
+            return [CUDA, "CPUExecutionProvider"] if starts else ["CPUExecutionProvider"]
+
+    listed = SimpleNamespace(
+        get_available_providers=lambda: [CUDA], SessionOptions=onnxruntime.SessionOptions, InferenceSession=Session
+    )
+    monkeypatch.setattr(onnxruntime_device, "import_onnxruntime", lambda: listed)
+    with pytest.raises(EngineFailure, match=f"shoe: ONNX Runtime {words}"):
+        OnnxRuntimeDeviceEngine(bundle.network("shoe"), name="shoe", stream=Stream())
 
 
 def test_torch_without_a_gpu() -> None:

@@ -116,17 +116,29 @@ class OnnxRuntimeDeviceEngine(SessionEngine):
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             provider_options = cuda_options(device, stream.handle)
         source = model if isinstance(model, bytes) else os.fspath(Path(model))
+        providers = [(wanted, provider_options)]
         try:
-            session = ort.InferenceSession(source, sess_options=options, providers=[(wanted, provider_options)])
+            session = ort.InferenceSession(source, sess_options=options, providers=providers)
         except Exception as error:  # ONNX Runtime raises its own, undocumented family
+            # A provider that does not start is left out, and then all nodes are forbidden to fall back: the message is of that.
+            if wanted == CUDA and not _starts(ort, source, providers):
+                raise EngineFailure(
+                    f"{name}: ONNX Runtime cannot start {wanted}: the driver, or libraries of CUDA or cuDNN 9, are missing "
+                    'or do not fit; run: pip install "onnxruntime-gpu[cuda,cudnn]", or use --device cpu'
+                ) from error
             raise EngineFailure(f"{name}: ONNX Runtime cannot load the network with {wanted}: {first_line(error)}") from error
-        if wanted not in session.get_providers():
-            raise EngineFailure(
-                f"{name}: ONNX Runtime cannot start {wanted}: libraries of CUDA or cuDNN 9 are missing or do not fit; "
-                'run: pip install "onnxruntime-gpu[cuda,cudnn]", or use --device cpu'
-            )
         title = f"onnxruntime {ort.__version__} {wanted}"
         super().__init__(session, name=name, stream=stream, memory=memory, device=device, provider=title)
+
+
+def _starts(ort: Any, source: str | bytes, providers: list[tuple[str, dict[str, str]]]) -> bool:
+    """Whether a provider takes part where others may stand in for it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return providers[0][0] in ort.InferenceSession(source, sess_options=options, providers=providers).get_providers()
+    except Exception:  # it is the network that is refused
+        return True
 
 
 class OnnxRuntimeBinding:
