@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from h2k_kernels.launch import DeviceFailure, compile, nvcc, nvrtc
-from h2k_kernels.launch.compile import cache_key, compile_kernel, forget, read_source, write_ptx
+from h2k_kernels.launch import DeviceFailure, compile, nvcc, nvrtc, prebuild, ptx
+from h2k_kernels.launch.compile import cache_key, compile_kernel, forget, images, ptx_mark, read_source
 
 STEM = "warp_parts"
 
@@ -138,11 +138,33 @@ def test_no_way_leads_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said = "kernel warp_parts cannot be compiled for sm_89: not here; not here; this installation holds no prebuilt PTX"
     assert str(caught.value) == said
     (tmp_path / "ptx").mkdir()
-    (tmp_path / "ptx" / f"{STEM}.ptx").write_bytes(b".version 9.0")
+    prebuilt = tmp_path / "ptx" / f"{STEM}.ptx"
+    prebuilt.write_bytes(ptx_mark(read_source(STEM)) + b".version 8.0")
     image = compile_kernel(STEM, "sm_89", tmp_path / "cache")
-    assert (image.kind, image.data, image.origin) == ("ptx", b".version 9.0", "prebuilt PTX")
+    assert (image.kind, image.origin) == ("ptx", "prebuilt PTX") and image.data.endswith(b".version 8.0\0")
+    # Of another source: its parameters may be others.
+    (tmp_path / f"{STEM}.cu").write_text("// changed\n")
+    with pytest.raises(DeviceFailure, match="; the prebuilt PTX was made from another source"):
+        compile_kernel(STEM, "sm_89", tmp_path / "cache")
     with pytest.raises(DeviceFailure, match=r"absent.cu cannot be read"):
         read_source("absent")
+
+
+def test_every_way_in_order(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver refuses gives way to the next: here nvcc's code, then nothing more."""
+    ways = images(STEM, "sm_89", tmp_path / "cache")
+    assert next(ways).origin == "nvcc 13.0.88"
+    monkeypatch.setattr(compile, "prebuilt_image", lambda source: compile.Image("ptx", b"text", "prebuilt PTX"))
+    assert next(ways).origin == "prebuilt PTX"
+    with pytest.raises(DeviceFailure, match=r"cannot be compiled for sm_89: not here$"):
+        next(ways)
+
+
+def test_ptx_for_old_drivers() -> None:
+    text = b'// made by\n.version 9.0\n.target sm_75\n\t.pragma "used_bytes_mask 0x7";\n\tld.global.u32 %r1, [%rd1];\n'
+    assert ptx.portable(text) == b"// made by\n.version 8.0\n.target sm_75\n\tld.global.u32 %r1, [%rd1];\n"
+    with pytest.raises(ValueError, match="0 times"):
+        ptx.portable(b".target sm_75\n")
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,9 +213,17 @@ def test_nvcc(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceFailure, match=r"nvcc failed on demo.cu for sm_12345: .*sm_12345"):
         compile_kernel("demo", "sm_12345", demo / "cache")
     (demo / "sources" / "broken.cu").unlink()
-    (path,) = write_ptx()
-    assert path == demo / "sources" / "ptx" / "demo.ptx"
-    assert ".target sm_75" in path.read_text() and ".entry demo" in path.read_text()
+    monkeypatch.setattr(prebuild, "SOURCES", demo / "sources")
+    monkeypatch.setenv("H2K_CACHE", str(demo / "ptx cache"))
+    folder = demo / "sources" / "ptx"
+    assert not prebuild.is_current(folder)
+    (path,) = prebuild.write_ptx(folder)
+    text = path.read_text()
+    assert path == folder / "demo.ptx" and ".target sm_75" in text and ".entry demo" in text and ".version 8.0" in text
+    assert prebuild.is_current(folder)
+    assert compile.prebuilt_image(read_source("demo")).data == path.read_bytes() + b"\0"
+    with pytest.raises(DeviceFailure, match=r"demo: PTX 8.0 cannot hold it: .*"):
+        prebuild.check("demo", path.read_bytes().replace(b"ret;", b"fence.proxy.tensormap::generic.release.cta; ret;"))
 
 
 def test_nvrtc(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -144,18 +145,30 @@ def graphs(gpu: Runtime) -> None:
 
 
 def reloads(gpu: Runtime) -> None:
-    """A cached cubin that the driver refuses is thrown away and made anew, once."""
+    """A cached cubin that the driver refuses is thrown away and made anew; code that it refuses again gives way to the next."""
     made = []
 
-    def stale(stem: str, architecture: str) -> Image:
+    def stale(stem: str, architecture: str) -> Iterator[Image]:
         made.append(architecture)
-        return Image("cubin", b"nonsense\0", "cache (nvcc)") if len(made) == 1 else image(stem, architecture)
+        yield Image("cubin", b"nonsense\0", "cache (nvcc)") if len(made) == 1 else image(stem, architecture)
 
-    runtime.compile_kernel = stale  # type: ignore[assignment]
+    runtime.images = stale  # type: ignore[assignment]
     gpu.launch(gpu.function("demo", "nothing"), (1, 1, 1), (1, 1, 1), ())
-    assert made == ["sm_90", "sm_90"]
-    runtime.compile_kernel = lambda stem, architecture: Image("ptx", b"nonsense\0", "prebuilt PTX")  # type: ignore[assignment]
-    _raises(lambda: gpu.module("other"), r"the driver does not load kernel other \(prebuilt PTX\): .* kernel image is invalid")
+    assert made == ["sm_90", "sm_90"] and gpu.origin("demo") == "nvcc"
+
+    # A toolkit newer than the driver.
+    refused = [Image("cubin", b"nonsense\0", "nvcc 99.0"), Image("cubin", b"nonsense\0", "NVRTC 99.0")]
+    runtime.images = lambda stem, _: iter([*refused, image("demo", _, "prebuilt PTX")])  # type: ignore[assignment]
+    gpu.module("other")
+    assert gpu.origin("other") == "prebuilt PTX"
+
+    def none(stem: str, architecture: str) -> Iterator[Image]:
+        yield refused[0]
+        raise DeviceFailure("no prebuilt PTX")
+
+    runtime.images = none  # type: ignore[assignment]
+    said = r"the driver does not load kernel third \(nvcc 99.0\): .* kernel image is invalid.*; no prebuilt PTX"
+    _raises(lambda: gpu.module("third"), said)
 
 
 def opens(gpu: Runtime) -> None:
@@ -177,7 +190,7 @@ def _raises(call: object, message: str) -> None:
 
 
 if __name__ == "__main__":
-    runtime.compile_kernel = image  # type: ignore[assignment]
+    runtime.images = lambda stem, architecture: iter([image(stem, architecture)])  # type: ignore[assignment]
     case = sys.argv[2]
     device = Runtime(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     globals()[case](device)

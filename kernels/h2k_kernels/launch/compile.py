@@ -1,6 +1,6 @@
 """CUDA sources to code for one GPU, compiled once and kept.
 
-In this order: the user's cache, nvcc, NVRTC, and the PTX that a release wheel carries (the driver translates it at load).
+In this order: the user's cache, nvcc, NVRTC, and the PTX that a wheel carries (the driver translates it at load).
 A cached file is native code that will run: it is taken only from a folder of the user's own that nobody else can write to,
 and only if its digest is right.
 """
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from h2k_kernels import user_cache
-from h2k_kernels.launch import nvcc, nvrtc
+from h2k_kernels.launch import nvcc, nvrtc, ptx
 from h2k_kernels.launch.errors import DeviceFailure
 from h2k_kernels.user_cache import read_digested, why_not_private, write_digested
 
@@ -24,8 +22,6 @@ from h2k_kernels.user_cache import read_digested, why_not_private, write_digeste
 OPTIONS = ("-std=c++17", "-O3")
 #: GPUs that code is made for: Turing to Blackwell.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-#: The PTX of a release wheel is made for the oldest of them; the driver translates it for any newer one.
-PTX_ARCHITECTURE = "compute_75"
 
 _FOLDER = Path(__file__).resolve().parents[1]
 
@@ -104,6 +100,18 @@ def compile_kernel(stem: str, architecture: str, cache: Path | None = None) -> I
     Raises:
         DeviceFailure: no way leads there; the message holds each way's reason.
     """
+    return next(images(stem, architecture, cache))
+
+
+def images(stem: str, architecture: str, cache: Path | None = None) -> Iterator[Image]:
+    """Code of a kernel by every way there is, best first, each made when it is asked for.
+
+    A driver may refuse the first: a toolkit that is newer than the driver makes code that the driver does not know, which the
+    prebuilt PTX is not.
+
+    Raises (at the end):
+        DeviceFailure: there is no further way; the message holds the reasons of those that failed.
+    """
     source = read_source(stem)
     folder = cache or cache_dir()
     reasons = []
@@ -111,14 +119,36 @@ def compile_kernel(stem: str, architecture: str, cache: Path | None = None) -> I
         try:
             name, build = compiler()
             key = cache_key(source, architecture, name)
-            return _cached(folder / f"{stem}-{architecture}-{key[:24]}.cubin", name, lambda: build(source, architecture))  # noqa: B023
+            image = _cached(folder / f"{stem}-{architecture}-{key[:24]}.cubin", name, lambda: build(source, architecture))  # noqa: B023
         except DeviceFailure as error:
             reasons.append(str(error))
+        else:
+            yield image
     try:
-        return Image("ptx", (_FOLDER / "ptx" / f"{stem}.ptx").read_bytes(), "prebuilt PTX")
-    except OSError:
-        reasons.append("this installation holds no prebuilt PTX")
+        yield prebuilt_image(source)
+    except DeviceFailure as error:
+        reasons.append(str(error))
     raise DeviceFailure(f"kernel {stem} cannot be compiled for {architecture}: {'; '.join(reasons)}")
+
+
+def ptx_mark(source: Source) -> bytes:
+    """The first line of a source's PTX: what it was made from."""
+    return ptx.mark(cache_key(source, ptx.ARCHITECTURE, ""))
+
+
+def prebuilt_image(source: Source) -> Image:
+    """The PTX that came with the wheel.
+
+    Raises:
+        DeviceFailure: there is none, or it was made from another source.
+    """
+    try:
+        data = (_FOLDER / "ptx" / f"{source.stem}.ptx").read_bytes()
+    except OSError:
+        raise DeviceFailure("this installation holds no prebuilt PTX") from None
+    if not data.startswith(ptx_mark(source)):
+        raise DeviceFailure("the prebuilt PTX was made from another source")
+    return Image("ptx", data + b"\0", "prebuilt PTX")  # the driver reads text up to a zero
 
 
 def _cached(path: Path, compiler: str, build: Callable[[], bytes]) -> Image:
@@ -137,28 +167,3 @@ def forget(stem: str, architecture: str, cache: Path | None = None) -> None:
     for path in (cache or cache_dir()).glob(f"{stem}-{architecture}-*.cubin"):
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def write_ptx(folder: Path | None = None) -> list[Path]:
-    """Write the PTX of every kernel for a release wheel, by default into the package; returns the files.
-
-    Raises:
-        DeviceFailure: there is no nvcc, or a source does not compile.
-    """
-    folder = folder or _FOLDER / "ptx"
-    name, _ = nvcc.find()
-    folder.mkdir(exist_ok=True)
-    written = []
-    for path in sorted(_FOLDER.glob("*.cu")):
-        target = folder / f"{path.stem}.ptx"
-        target.write_bytes(nvcc.compile_source(nvcc.path(), read_source(path.stem), PTX_ARCHITECTURE, "ptx"))
-        written.append(target)
-    print(f"{len(written)} kernels by {name} for {PTX_ARCHITECTURE} in {folder}")
-    return written
-
-
-if __name__ == "__main__":
-    try:
-        write_ptx()
-    except (DeviceFailure, subprocess.SubprocessError) as problem:
-        sys.exit(f"error: {problem}")

@@ -124,7 +124,11 @@ class Graph:
     def __init__(self, handle: int) -> None:
         self._graph = ctypes.c_void_p(handle)
         self._executable = ctypes.c_void_p()
-        _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), self._graph, ctypes.c_ulonglong(0))
+        try:
+            _call("cuGraphInstantiateWithFlags", ctypes.byref(self._executable), self._graph, ctypes.c_ulonglong(0))
+        except DeviceFailure:
+            library().cuGraphDestroy(self._graph)
+            raise
 
     def launch(self, stream: int) -> None:
         _call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from h2k_kernels.launch import driver
 from h2k_kernels.launch.arrays import DeviceArray
-from h2k_kernels.launch.compile import compile_kernel, forget
+from h2k_kernels.launch.compile import forget, images
 from h2k_kernels.launch.errors import DeviceFailure, MissingDevicePackage
 from h2k_kernels.launch.packing import pack
 from h2k_kernels.launch.plan import Argument, LaunchPlan, Triple
@@ -264,22 +264,27 @@ class Runtime:
             DeviceFailure: it cannot be compiled or loaded.
         """
         if stem not in self._modules:
-            architecture = self.architecture
             with self.active():
-                image = compile_kernel(stem, architecture)
-                try:
-                    self._modules[stem] = self._cuda.module_from_buffer(image.data)
-                except Exception as error:
-                    if not image.origin.startswith("cache"):
-                        raise DeviceFailure(
-                            f"the driver does not load kernel {stem} ({image.origin}): {_first_line(error)}"
-                        ) from error
-                    forget(stem, architecture)  # foreign or outdated: once more from the source
-                    image = compile_kernel(stem, architecture)
-                    with _told(f"loading kernel {stem} ({image.origin})"):
-                        self._modules[stem] = self._cuda.module_from_buffer(image.data)
-            self._origins[stem] = image.origin
+                self._modules[stem], self._origins[stem] = self._load(stem, self.architecture)
         return self._modules[stem]
+
+    def _load(self, stem: str, architecture: str) -> tuple[Any, str]:
+        """The first code that the driver takes, and where it came from."""
+        refused: list[str] = []
+        ways = images(stem, architecture)
+        while True:
+            try:
+                image = next(ways)
+            except DeviceFailure as error:
+                raise DeviceFailure("; ".join([*refused, str(error)]) if refused else str(error)) from error
+            try:
+                return self._cuda.module_from_buffer(image.data), image.origin
+            except Exception as error:  # PyCUDA's, an undocumented family
+                if image.origin.startswith("cache"):  # foreign or outdated: once more from the source
+                    forget(stem, architecture)
+                    ways = images(stem, architecture)
+                else:
+                    refused.append(f"the driver does not load kernel {stem} ({image.origin}): {_first_line(error)}")
 
     def origin(self, stem: str) -> str:
         """Where a module's code came from, for example "nvcc 13.0.88" or "cache (nvcc 13.0.88)"."""
