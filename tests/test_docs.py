@@ -1,0 +1,70 @@
+"""The documentation against the repository: the layout is complete, links lead somewhere, the table of engines is whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from h2k_rt.bundle import Bundle
+
+PAGES = [
+    REPOSITORY / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "bench" / "results").glob("*.md")),
+]
+
+
+def section(page: str, heading: str) -> str:
+    """The text below a heading, up to the next one."""
+    return page.split(f"\n### {heading}\n")[1].split("\n### ")[0]
+
+
+@pytest.mark.parametrize(("heading", "folder"), [("h2k_rt", "h2k_rt"), ("engines/h2k_engines", "engines/h2k_engines")])
+def test_layout_names_every_module(heading: str, folder: str) -> None:
+    text = section((REPOSITORY / "docs" / "development.md").read_text(encoding="utf-8"), heading)
+    named = set(re.findall(r"`([\w/.]+)`", text))
+    there = {path.name for path in (REPOSITORY / folder).glob("*.py") if not path.name.startswith("__")}
+    there |= {f"{path.name}/" for path in (REPOSITORY / folder).iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert named == there
+
+
+def anchors(page: Path) -> set[str]:
+    """How a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" not in target:
+                yield page, target
+
+
+def test_links_lead_somewhere() -> None:
+    found = list(links())
+    assert len(found) > 20
+    for page, target in found:
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def test_table_of_rtx_engines_is_whole() -> None:
+    """Every network of the model that ships, and of whatever else was built, for RTX 30, 40 and 50, as one engine."""
+    rows = json.loads((REPOSITORY / "bench" / "results" / "rtx_engines.json").read_text(encoding="utf-8"))
+    architectures = {"sm86", "sm89", "sm120"}
+    small = Bundle.open("small")
+    want = {("small", name, precision) for name in small.networks for precision in small.precisions(name)}
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        found.setdefault((row["model"], row["network"], row["precision"]), set()).add(row["sm"])
+        assert row["engines"] == 1 and not row["outside"] and row["bytes"] > 100_000 and len(row["sha256"]) == 64
+    assert want <= found.keys() and all(built == architectures for built in found.values())
