@@ -101,8 +101,12 @@ def people(
     """Make pictures of synthetic people, with depth, normals, joints and more. Needs: pip install "h2k-rt\\[people]"."""
     with reporting(debug):
         if rig is not None:
-            if count is None or recipe or views or maps or mesh is not None or layout is not Layout.h2k:
-                raise typer.BadParameter("--rig needs --count, and goes without --recipe, --views, --maps, --mesh and --layout")
+            if count is None:
+                raise typer.BadParameter("--rig needs --count, the number of people")
+            refused = {"recipe": recipe, "views": views, "maps": maps, "mesh": mesh, "layout": layout is not Layout.h2k or None}
+            for name, value in refused.items():
+                if value is not None:
+                    raise typer.BadParameter(f"--rig makes view sets, whose files are fixed: leave out --{name}")
             _people_rig(output, count, rig, seed or 0, size or 512, split, assets, backgrounds, workers)
             return
         given = {"count": count, "seed": seed, "size": size, "views": views, "split": split and split.value, "mesh": mesh}
@@ -178,7 +182,7 @@ def scans(
 @data.command()
 def views(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder of meshes (CAPE and the like), or sequences of the Articulated set.")
+        Path, typer.Argument(metavar="DIR", help="A folder of meshes, of CAPE's frames, or sequences of the Articulated set.")
     ],
     output: Output,
     rig: Annotated[int, typer.Option("--rig", metavar="K", min=1, max=64, help="Meshes: cameras around each.")] = 8,
@@ -188,6 +192,10 @@ def views(
     metres_per_unit: Annotated[
         float, typer.Option("--metres-per-unit", help="Articulated: scale of its meshes and cameras.", min=1e-6)
     ] = 1.0,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="CAPE's .npz frames: a mesh of the same vertices (SMPL's), for its faces."),
+    ] = None,
     workers: Workers = None,
     debug: Debug = False,
 ) -> None:
@@ -198,14 +206,18 @@ def views(
         with _needing_people():
             from h2k_rt.data.views.articulated import find_frames, is_articulated
             from h2k_rt.data.views.make import FrameJob, Job, MeshJob, find_meshes, make_view_sets, part_of
+            from h2k_rt.data.views.posed import find_posed
 
             if is_articulated(folder):
+                if template is not None:
+                    raise DataError(f"{folder}: sequences of the Articulated set have meshes; leave out --template")
                 frames = part_of(find_frames(folder), part.value)
                 job: Job = FrameJob(frames, metres_per_unit)
                 count = len(frames)
             else:
-                meshes = part_of(find_meshes(folder), part.value)
-                job = MeshJob(meshes, rig, seed, size)
+                every = find_meshes(folder) if template is None else find_posed(folder, template)
+                meshes = part_of(every, part.value)
+                job = MeshJob(meshes, rig, seed, size, template)
                 count = len(meshes)
             with counting("making view sets") as progress:
                 made = make_view_sets(output, job, workers=workers or _cores(), progress=progress)

@@ -82,8 +82,11 @@ class Shape:
         return float(high[1] - low[1])
 
 
-def load_shape(path: Path) -> Shape:
+def load_shape(path: Path, keep_order: bool = False) -> Shape:
     """Read a mesh file; the nodes of a scene are placed and joined.
+
+    Args:
+        keep_order: vertices as the file has them, not doubled where a texture has seams.
 
     Raises:
         DataError: missing, damaged, of an unknown format, or without triangles.
@@ -95,7 +98,8 @@ def load_shape(path: Path) -> Shape:
     if path.suffix.lower() not in SHAPE_SUFFIXES:
         raise DataError(f"{path}: {path.suffix or 'no suffix'} is of no known mesh format; use {', '.join(SHAPE_SUFFIXES)}")
     try:
-        loaded: Any = trimesh.load_scene(path, process=False).to_mesh()
+        options = {"maintain_order": True} if keep_order and path.suffix.lower() == ".obj" else {}
+        loaded: Any = trimesh.load_scene(path, process=False, **options).to_mesh()
         vertices, faces = np.asarray(loaded.vertices, np.float32), np.asarray(loaded.faces, np.int32)
     except MemoryError:
         raise

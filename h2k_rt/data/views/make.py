@@ -19,6 +19,7 @@ from h2k_rt.data.produce import Maker, Product, Progress, produce
 from h2k_rt.data.recipe import Split
 from h2k_rt.data.views.articulated import Frame
 from h2k_rt.data.views.occupancy import sample_occupancy
+from h2k_rt.data.views.posed import SUFFIX, load_posed, load_template
 from h2k_rt.data.views.rig import draw_rig
 from h2k_rt.data.views.viewset import Drawing, SetDescription, ViewSetWriter
 from h2k_rt.errors import DataError
@@ -51,12 +52,17 @@ class RigJob:
 
 @dataclass(frozen=True)
 class MeshJob:
-    """Meshes (metres, y up, facing +z) seen by a ring of cameras, in grey."""
+    """Meshes (metres, y up, facing +z) seen by a ring of cameras, in grey.
+
+    Attributes:
+        template: a mesh that has the faces, where ``meshes`` are frames of posed vertices (see ``posed``).
+    """
 
     meshes: tuple[Path, ...]
     views: int
     seed: int = 0
     size: int = 512
+    template: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ def _description(job: Job) -> SetDescription:
         return SetDescription(job.count, job.views, source, made, LICENCE + extra)
     if isinstance(job, MeshJob):
         source = {"kind": "meshes", "seed": job.seed, "size": job.size, "meshes": [path.name for path in job.meshes]}
+        if job.template is not None:
+            source["template"] = job.template.name
         return SetDescription(len(job.meshes), job.views, source, made, "that of the meshes")
     names = [frame.name for frame in job.frames]
     source = {"kind": "articulated", "frames": names, "metres_per_unit": job.metres_per_unit}
@@ -122,9 +130,10 @@ def _people_maker(job: RigJob) -> Maker:
 
 
 def _from_meshes(job: MeshJob, indices: Sequence[int]) -> Iterator[Product]:
+    template = None if job.template is None else load_template(job.template)
     for index in indices:
         path = job.meshes[index]
-        loaded = load_shape(path)
+        loaded = load_shape(path) if template is None else load_posed(path, template)
         surface = plain_surface(loaded.vertices, loaded.faces)
         mesh = _closed(path, loaded.vertices, loaded.faces)
         figure = Figure((surface,), np.zeros((31, 3)), {"mesh": path.name})
@@ -168,6 +177,11 @@ def find_meshes(folder: Path) -> tuple[Path, ...]:
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SHAPE_SUFFIXES)
     if not found:
+        if next(folder.rglob(f"*{SUFFIX}"), None) is not None:
+            raise DataError(
+                f"{folder}: holds {SUFFIX} files (CAPE's?) and no meshes; vertices alone are no surface: "
+                "give the faces with --template, a mesh of the same vertices (CAPE: SMPL's, 6890)"
+            )
         raise DataError(f"{folder}: there are no meshes ({', '.join(SHAPE_SUFFIXES)}) in it")
     return tuple(found)
 

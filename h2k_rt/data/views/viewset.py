@@ -24,7 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from h2k_rt.data.dataset import PNG_SETTINGS, read_png
+from h2k_rt.data.dataset import DESCRIPTION as SINGLE_PICTURES
+from h2k_rt.data.dataset import PNG_SETTINGS, VIEW_SETS, read_png
 from h2k_rt.errors import CameraError, DataError
 from h2k_rt.output.atomic import make_folder, new_folder, replace_file
 from h2k_rt.output.ply import write_shape
@@ -32,7 +33,7 @@ from h2k_rt.views.camera_files import load_cameras, save_cameras
 from h2k_rt.views.cameras import CalibratedCamera
 
 FORMAT = 1
-DESCRIPTION, PEOPLE = "viewsets.json", "people"
+DESCRIPTION, PEOPLE = VIEW_SETS, "people"
 MESH, OCCUPANCY, CAMERAS = "mesh.ply", "occupancy.npz", "cameras.json"
 
 
@@ -154,6 +155,11 @@ class SetDescription:
         try:
             raw = json.loads(path.read_bytes())
         except FileNotFoundError:
+            if (folder / SINGLE_PICTURES).is_file() or (folder / "PERS").is_dir():
+                raise DataError(
+                    f"{folder}: holds single pictures of people, for the first method; the second one needs view sets, "
+                    "which h2k-rt data people --rig K makes"
+                ) from None
             raise DataError(
                 f"{folder}: no set of several views, it has no {DESCRIPTION}; h2k-rt data people --rig K makes one"
             ) from None
