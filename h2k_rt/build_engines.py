@@ -30,6 +30,7 @@ class Row:
         seconds: this took now.
         size: bytes of the engine.
         errors: against FP32, by output: 99.9 % of the values are nearer.
+        layers: of the network as the builder was given it; None where it does not tell.
         problem: why it is not used; None: it is.
         not_kept: why it was not kept; None: it was.
     """
@@ -42,6 +43,7 @@ class Row:
     errors: Mapping[str, float] = field(default_factory=dict)
     problem: str | None = None
     not_kept: str | None = None
+    layers: int | None = None
 
 
 def build_engines(
@@ -126,6 +128,7 @@ def _build(
         dict(facts.get("errors", {})),
         facts.get("problem"),
         obtained.not_kept,
+        facts.get("layers"),
     )
 
 

@@ -199,11 +199,11 @@ def test_command_builds_lists_verifies_and_clears(cli: Cli, case: Case) -> None:
     lines = run.out.splitlines()
     assert lines[0].startswith("a stand-in for TensorRT on ") and str(case.cache.folder) in lines[0]
     assert lines[1].split()[:3] in (["shoe", "fp16", "built"], ["high_depth", "fp32", "built"])
-    assert "finite, off FP32 by normals" in run.out and lines[-1].startswith("2 of 2 networks ready, 2 built now in ")
+    assert "3 layers, finite, off FP32 by normals" in run.out and lines[-1].startswith("2 of 2 networks ready, 2 built now in ")
     assert lines[-1].endswith("in FP32: high_depth")
     document = json.loads(cli("build-engines", "--only", "shoe", "--json").out)
     assert (document["model"], document["engine"]) == ("small", "tensorrt")
-    assert [(row["network"], row["state"]) for row in document["networks"]] == [("shoe", "cached")]
+    assert [(row["network"], row["state"], row["layers"]) for row in document["networks"]] == [("shoe", "cached", 3)]
     listed = cli("engines", "list").out
     assert "small" in listed and "shoe" in listed and "2 engines, " in listed
     assert cli("engines", "verify").code == 0

@@ -161,6 +161,43 @@ def test_progress_and_stopping(trt: StandIn) -> None:
         build_plan(b"graph", "high_depth", RECIPE, cancelled=lambda: True)
 
 
+def test_progress_of_a_build_names_the_layers(trt: StandIn) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def building(network: Any, config: Any) -> bytes:
+        monitor = trt.settings["IBuilderConfig.progress_monitor"]
+        monitor.phase_start("Tactics", None, 40)
+        assert monitor.step_complete("Tactics", 6) is True
+        return b"plan"
+
+    trt.says["Builder.build_serialized_network"] = building
+    build_plan(b"graph", "high_depth", RECIPE, progress=lambda *words: told.append(words))
+    assert told == [(7, 40, "Tactics (42 layers)")]
+
+
+def test_point_network_of_several_photos(trt: StandIn) -> None:
+    """Two free dimensions in one input, one of them in the output; its chunks have many sizes and one scratch memory."""
+    shapes: dict[str, Any] = {"features": ("views", 512, 1, "points"), "occupancy": (1, 1, 1, "points")}
+    profile = {"views": (1, 4, 16), "points": (512, 8192, 16384)}
+    recipe = Recipe({"features": shapes["features"]}, {"occupancy": shapes["occupancy"]}, profile)
+    trt.says |= {
+        "ICudaEngine.get_tensor_name": lambda i: list(shapes)[i],
+        "ICudaEngine.get_tensor_mode": lambda key: trt.TensorIOMode["OUTPUT" if key == "occupancy" else "INPUT"],
+        "ICudaEngine.get_tensor_shape": lambda key: tuple(n if isinstance(n, int) else -1 for n in shapes[key]),
+    }
+    build_plan(b"graph", "points", recipe)
+    sizes = next(arguments for _, method, arguments in trt.calls if method == "set_shape")
+    assert sizes == ("features", (1, 512, 1, 512), (4, 512, 1, 8192), (16, 512, 1, 16384))
+    engine = opened(name="points", shapes=shapes)
+    for count in (512, 16384):
+        trt.says["IExecutionContext.get_tensor_shape"] = lambda key, count=count: (1, 1, 1, count)
+        inputs, outputs = {"features": Tensor(10, (3, 512, 1, count))}, {"occupancy": Tensor(20, (1, 1, 1, count))}
+        engine.bind(inputs, outputs, Stream()).enqueue(Stream())
+    set_shapes = [arguments[1] for _, method, arguments in trt.calls if method == "set_input_shape"]
+    assert set_shapes == [(3, 512, 1, 512), (3, 512, 1, 16384)]
+    assert [arguments for _, method, arguments in trt.calls if method == "set_device_memory"] == [(4096, 1000)] * 2
+
+
 def test_every_none_has_its_reason(trt: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     def failing(*words: str) -> Any:
         """A call that logs and gives nothing."""

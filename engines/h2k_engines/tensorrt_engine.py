@@ -99,7 +99,9 @@ def build_plan(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace)
     config.max_aux_streams = 0  # the pipeline runs networks side by side on streams of its own
     config.clear_flag(trt.BuilderFlag.TF32)  # what is FP32 is there to be exact
-    config.progress_monitor = make_monitor(trt, progress, cancelled)
+    layers = network.num_layers
+    of_all = lambda done, total, what: progress(done, total, f"{what} ({layers} layers)")  # noqa: E731
+    config.progress_monitor = make_monitor(trt, of_all, cancelled)
     if recipe.free:
         profile = given(builder.create_optimization_profile(), "optimization profile")
         try:
@@ -112,7 +114,6 @@ def build_plan(
         if not taken:
             raise EngineFailure(f"{name}: TensorRT refuses the sizes {dict(recipe.profile)}: {words.reason()}")
     timing_cache = _timing_cache(config, timings)
-    layers = network.num_layers
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         if cancelled():

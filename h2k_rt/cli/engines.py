@@ -74,7 +74,7 @@ def build_engines(
                 force=force,
                 jobs=jobs,
                 done=told,
-                progress=lambda network, step, total, what: bar(step, total, f"{network}: {what}"),
+                progress=lambda network, step, total, what: bar(step, total, f"{network}: {what}, {step} of {total}"),
             )
         tell_rows(rows, built, as_json)
         lost = [row for row in rows if row.not_kept]
@@ -135,8 +135,9 @@ def row_text(row: Row) -> str:
     if row.state == "failed":
         return f"{row.network:<12} {row.precision}  failed: {row.problem}"
     errors = ", ".join(f"{name} {error:.1e}" for name, error in row.errors.items())
+    layers = f"{row.layers} layers, " if row.layers else ""
     verdict = f"not used: {row.problem}" if row.problem else f"finite, off FP32 by {errors}"
-    return f"{row.network:<12} {row.precision}  {row.state:<6} {row.seconds:>6.1f} s {row.size / 1e6:>7.1f} MB  {verdict}"
+    return f"{row.network:<12} {row.precision}  {row.state:<6} {row.seconds:>6.1f} s {row.size / 1e6:>7.1f} MB  {layers}{verdict}"
 
 
 def tell_rows(rows: list[Row], built: BuiltEngines, as_json: bool) -> None:
