@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("bench", "export", "e
 from gpu_case import Case, bundle_engines, example, machine, markdown  # noqa: E402
 from h2k_kernels.launch import LaunchPlan, Runtime, sample_features  # noqa: E402
 from h2k_kernels.launch.runtime import Stream  # noqa: E402
-from kernels_static import Workload, works  # noqa: E402
+from kernel_work import Workload, works  # noqa: E402
 
 from h2k_rt.bundle import Bundle  # noqa: E402
 from h2k_rt.constants import PART_GROUPS  # noqa: E402
@@ -150,10 +150,10 @@ def measure(engine: str, runs: int) -> dict[str, Any]:
     groups = {}
     for name, steps in listed.groups.items():
         total, each = timer.group(steps)
-        nbytes = sum(least[plan.kernel].bytes for _, plan in steps if plan.kernel in least)
+        nbytes = sum(least[plan.kernel].bytes // least[plan.kernel].launches for _, plan in steps)
         copy = timer.copy(nbytes) if nbytes else 0.0
         kernels = [
-            {"kernel": plan.kernel, "ms": ms, "least_bytes": least[plan.kernel].bytes if plan.kernel in least else None}
+            {"kernel": plan.kernel, "ms": ms, "least_bytes": least[plan.kernel].bytes // least[plan.kernel].launches}
             for (_, plan), ms in zip(steps, each, strict=True)
         ]
         groups[name] = {

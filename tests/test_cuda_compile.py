@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from h2k_kernels.launch import nvcc
 from h2k_kernels.launch.compile import ARCHITECTURES
 from h2k_kernels.launch.errors import DeviceFailure
 
-from bench.kernels_static import Workload, parse_report, resource_usage, works
+from bench.kernel_work import Workload, works
+from bench.kernels_static import parse_report, resource_usage
 
 SOURCES = Path(__file__).parents[1] / "kernels" / "h2k_kernels"
 STEMS = sorted(path.stem for path in SOURCES.glob("*.cu"))
@@ -48,11 +51,21 @@ ptxas info    : Used 19 registers, used 0 barriers
     assert (second.registers, second.shared, second.stack, second.spills) == (19, 0, 0, 0)
 
 
-def test_work_counts_every_kernel_of_the_chain() -> None:
+def test_work_of_every_kernel_is_counted() -> None:
     """The counts follow the shapes: twice the crops, twice what warp_parts writes."""
     small, large = works(Workload()), works(Workload(crops=2 * Workload().crops))
     grown = large["warp_parts_u8"].bytes - small["warp_parts_u8"].bytes
     assert grown == Workload().crops * (4 + 6 * 2)
     text = "".join(path.read_text() for path in SOURCES.glob("*.cu"))
-    for kernel in small:
-        assert f" {kernel}(" in text
+    kernels = set(re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(', text))
+    assert len(kernels) == text.count('extern "C" __global__')
+    assert set(small) == kernels
+    assert all(work.bytes > 0 and work.operations > 0 and work.counted for work in small.values())
+
+
+def test_written_table_is_of_these_kernels() -> None:
+    """bench/results/kernels_static.json lists every kernel for every GPU, and nothing spilled."""
+    report = json.loads((SOURCES.parents[1] / "bench" / "results" / "kernels_static.json").read_text())
+    assert set(report["usage"]) == set(report["work"]) == set(works(Workload()))
+    for by in report["usage"].values():
+        assert set(by) == set(ARCHITECTURES) and all(used["spills"] == used["stack"] == 0 for used in by.values())
