@@ -206,6 +206,44 @@ def test_wrong_options_are_told(tmp_path: Path, cli: Cli) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_wrong_use_of_rig_is_told(tmp_path: Path, cli: Cli) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("count = 2\n")
+    start = ("data", "people", "--rig", 4, "-o", tmp_path / "out")
+    for words, told in (
+        ((), "--rig needs --count"),
+        (("--recipe", recipe), "--rig needs --count"),
+        (("--count", 2, "--recipe", recipe), "leave out --recipe"),
+        (("--count", 2, "--views", 3), "leave out --views"),
+        (("--count", 2, "--maps", "all"), "leave out --maps"),
+        (("--count", 2, "--mesh"), "leave out --mesh"),
+        (("--count", 2, "--no-mesh"), "leave out --mesh"),
+        (("--count", 2, "--layout", "2k2k"), "leave out --layout"),
+        (("--count", 0), "Invalid value for '--count'"),
+        (("--count", "two"), "Invalid value for '--count'"),
+        (("--count", 2, "--rig", 0), "Invalid value for '--rig'"),
+        (("--count", 2, "--rig", 65), "Invalid value for '--rig'"),
+        (("--count", 2, "--size", 63), "Invalid value for '--size'"),
+        (("--count", 2, "--seed", -1), "Invalid value for '--seed'"),
+        (("--count", 2, "--workers", 0), "Invalid value for '--workers'"),
+        (("--count", 2, "--split", "test"), "Invalid value for '--split'"),
+    ):
+        run = cli(*start, *words)
+        assert run.code == 2 and told in " ".join(run.err.replace("│", " ").split()), run.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rig_is_not_put_into_another_set(tmp_path: Path, cli: Cli, assets: Path) -> None:
+    make_dataset(tmp_path / "single", 1)
+    start = ("data", "people", "--count", 1, "--assets", assets)
+    before = contents(tmp_path / "single")
+    run = cli(*start, "--rig", 2, "-o", tmp_path / "single")
+    assert run.code == 10 and "holds something else than a set of several views" in run.sentence
+    assert contents(tmp_path / "single") == before
+    run = cli(*start[:-1], tmp_path, "--rig", 2, "-o", tmp_path / "out")
+    assert run.code == 10 and "not a folder of MakeHuman's assets" in run.sentence and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

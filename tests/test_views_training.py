@@ -124,6 +124,33 @@ def test_resumed_training_gives_the_same_bits(people: Path, tmp_path: Path) -> N
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
+def test_each_method_refuses_the_others_data(cli: Cli, people: Path, tmp_path: Path) -> None:
+    from data_samples import make_dataset
+    from training_data import toml_of
+
+    config, single = tmp_path / "tiny.toml", make_dataset(tmp_path / "single", 1).folder
+    config.write_text(toml_of(tiny()))
+    start = ("train", "--model", config, "-o", tmp_path / "run", "--steps", 1)
+    ours = (*start, "--method", "implicit")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for words, told in (
+        ((*ours, "--data", single), "holds single pictures of people, for the first method"),
+        ((*ours, "--data", people, "--holdout", single), "holds single pictures of people, for the first method"),
+        ((*ours, "--data", people, "--data", empty), "no set of several views, it has no viewsets.json"),
+        ((*ours, "--data", tmp_path / "absent"), "no set of several views"),
+        ((*start, "--data", people), "holds view sets, for the second method (h2k-rt train --method implicit)"),
+        (("data", "check", people), "holds view sets, for the second method"),
+    ):
+        found = cli(*words)
+        assert found.code == 10 and told in found.sentence, (words, found.err)
+    found = cli(*ours, "--people", 5)
+    assert found.code == 11 and "make view sets with h2k-rt data people --rig" in found.sentence
+    found = cli(*start, "--method", "both", "--data", people)
+    assert found.code == 2
+    assert not (tmp_path / "run").exists(), "nothing is left of what could not be started"
+
+
 @pytest.mark.slow
 def test_from_training_to_the_papers_table(cli: Cli, people: Path, tmp_path: Path) -> None:
     pytest.importorskip("open3d")

@@ -49,6 +49,9 @@ class Trainer:
             raise TrainingError(f"{job.run} holds a training already; --resume goes on with it, another -o starts a new one")
         self.networks = self._make_networks(bool(present))
         self.stages = self._make_stages()
+        if job.holdout:
+            for stage in self.stages:
+                self._holdout(stage)  # a wrong folder is told now, not at the first measurement
         self.step, self.seconds = 0, 0.0
         self.figures: dict[str, float] = {}
         if present:
