@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY, shared_dir
+from view_bundle import view_bundle
 
 import h2k_rt
 from h2k_rt.bundle import Bundle
@@ -75,6 +76,15 @@ def test_operator_table(path: Path, operators: dict[str, Any]) -> None:
     types = types_of(model)  # weights may be stored in 16 bits, what is computed may not
     computed = {types[node.output[0]] for node in model.graph.node if node.op_type in ("Conv", "Relu")}
     assert (onnx.TensorProto.FLOAT16 in computed) == path.name.endswith(".fp16.onnx")
+
+
+@pytest.mark.parametrize("merge", ["mean", "attention"])
+def test_operator_table_takes_the_networks_for_several_photos(merge: str, operators: dict[str, Any]) -> None:
+    bundle = Bundle.open(view_bundle(merge))
+    found = [bundle.network(name, precision) for name in bundle.networks for precision in bundle.precisions(name)]
+    models = [onnx.load(path) for path in found]
+    assert len(models) == 4 and all(len(model.graph.node) > 5 for model in models)
+    assert [refused(model, operators) for model in models] == [[]] * 4
 
 
 def test_operator_table_refuses(operators: dict[str, Any]) -> None:
