@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,6 +111,39 @@ def test_a_real_run(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert measured.engine.endswith(" CPUExecutionProvider") and measured.photos_per_s > 0 and (measured.peak_mib or 100) > 50
     assert sum(measured.stages.values()) < 1.5 * max(measured.photo_to_file)
     assert table({"cpu": measured}) in (tmp_path / "table.md").read_text()
+
+
+def test_compare(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two engines in turn, each in a process of its own; all rounds count."""
+    asked: list[tuple[str, list[str]]] = []
+
+    def measured(photo: Path, engine: str, device: str, words: list[object]) -> Measured:
+        asked.append((engine, [str(word) for word in words]))
+        return Measured(f"{engine} of {len(asked)}", networks={"face": [len(asked) * 1.0]}, photo_to_file=[10.0 * len(asked)])
+
+    monkeypatch.setattr(sys.modules["h2k_rt.cli.bench"], "_in_a_process", measured)
+    cli = in_process(capfd)
+    run = cli("bench", "--engine", "cuda", "--compare", "torch", "--rounds", "2", "--precision", "fp16", "--json")
+    assert run.code == 0, run.err
+    assert [engine for engine, _ in asked] == ["cuda", "torch", "cuda", "torch"]
+    assert all(words[:4] == ["--model", "small", "--precision", "fp16"] for _, words in asked)
+    engines = json.loads(run.out)["engines"]
+    assert engines["cuda"]["photo_to_file"] == [10, 30] and engines["torch"]["networks"] == {"face": [2, 4]}
+    text = cli("bench", "--engine", "cuda", "--compare", "torch", "--rounds", "1").out
+    assert "| milliseconds, p50 / p90 / p99 | cuda | torch | cuda / torch |" in text and "torch: torch of 6\n" in text
+    assert "| **photo to file** | 50.0 / 50.0 / 50.0 | 60.0 / 60.0 / 60.0 | 0.83 |" in text
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own() -> None:
+    from h2k_rt.cli.bench import _in_a_process
+    from h2k_rt.errors import EngineError
+
+    few = ["--runs", 3, "--warmup", 1, "--seconds", 0, "--photos", 1]
+    found = _in_a_process(PICTURE, "cpu", "cuda", few)
+    assert found.engine.endswith("CPUExecutionProvider") and len(found.photo_to_file) == 3, "the place is in the engine's name"
+    with pytest.raises(EngineError, match=r"cpu: .*nowhere"):
+        _in_a_process(PICTURE, "cpu", "auto", ["--model", "nowhere"])
 
 
 def test_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
