@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cli_runner import in_process
 
-from h2k_rt.doctor import Finding, examine, machine, mending, own, packages
+from h2k_rt.doctor import Finding, examine, machine, mending, own, packages, versions
 
 
 def states(findings: Iterator[Finding] | list[Finding]) -> dict[str, str]:
@@ -138,7 +138,7 @@ def test_cuda_provider(monkeypatch: pytest.MonkeyPatch, package: str, reason: st
 @pytest.mark.parametrize(
     ("runtime", "answer", "state", "words"),
     [
-        ("1.22.0", (None, ""), "problem", "needs ONNX Runtime 1.23 or newer, not 1.22.0"),
+        ("1.24.4", (None, ""), "problem", "needs ONNX Runtime 1.25 or newer, not 1.24.4"),
         ("1.31.1", (2, ""), "ok", "offers 2 GPUs"),
         ("1.31.1", (0, ""), "ok", "offers no GPU here"),
         ("1.31.1", (None, "libcuda.so.1: cannot open shared object file"), "ok", "offers no GPU here"),
@@ -156,6 +156,14 @@ def test_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch, runtime: str, answer: tup
     monkeypatch.setattr(packages, "ask", lambda code: answer)
     (finding,) = packages.tensorrt_rtx()
     assert finding.state == state and words in finding.says and bool(finding.mend) == (state != "ok")
+
+
+def test_versions_are_the_engines_own() -> None:
+    """They are written down twice: the doctor works where the engines cannot be imported."""
+    from h2k_engines import tensorrt_engine, tensorrt_rtx
+
+    assert versions.ONNXRUNTIME_FOR_RTX == tensorrt_rtx.OLDEST_ONNXRUNTIME
+    assert versions.TENSORRT_OLDEST == tensorrt_engine.OLDEST
 
 
 def test_the_real_plugin() -> None:

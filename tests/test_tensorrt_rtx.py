@@ -41,6 +41,24 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         TensorRtRtxBuilder(ADA, tmp_path)
 
 
+def test_onnxruntime_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tensorrt_rtx, "import_plugin", lambda: None)
+    monkeypatch.setattr(tensorrt_rtx, "import_onnxruntime", lambda: SimpleNamespace(__version__="1.24.4"))
+    with pytest.raises(EngineFailure, match=r"ONNX Runtime 1\.24\.4 is too old for TensorRT for RTX; run: pip install --upgrade"):
+        TensorRtRtxBuilder(ADA, tmp_path)
+
+
+def test_memory_of_nvidias_devices() -> None:
+    """The plugin's devices carry NVIDIA's number; memory of "cuda" without it would be another device's."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_inference_collection import OrtDevice
+
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < tensorrt_rtx.OLDEST_ONNXRUNTIME:
+        pytest.skip(f"ONNX Runtime {onnxruntime.__version__} is older")
+    assert OrtDevice.make("cuda", 0).device_vendor_id() == 0x10DE
+
+
 def test_turing_is_too_old(tmp_path: Path) -> None:
     turing = Gpu(0, "NVIDIA GeForce RTX 2070", (7, 5), (13, 0), 8 << 30)
     with pytest.raises(EngineFailure, match=r"needs an RTX 30 or newer; NVIDIA GeForce RTX 2070 has compute capability 7\.5"):

@@ -25,6 +25,8 @@ from h2k_engines.onnxruntime_engine import first_line, import_onnxruntime
 
 PROVIDER = "NvTensorRTRTXExecutionProvider"
 PACKAGE = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
+#: The first ONNX Runtime whose Python interface ties memory that is called "cuda" to NVIDIA's devices, as the plugin's are.
+OLDEST_ONNXRUNTIME = (1, 25)
 #: The oldest GPUs that TensorRT for RTX runs on: Ampere.
 OLDEST = (8, 0)
 
@@ -49,6 +51,11 @@ class TensorRtRtxBuilder:
                 f"TensorRT for RTX needs an RTX 30 or newer; {gpu.name} has compute capability {gpu.parts['capability']}"
             )
         self._ort, plugin = import_onnxruntime(), import_plugin()
+        if tuple(int(part) for part in self._ort.__version__.split(".")[:2]) < OLDEST_ONNXRUNTIME:
+            raise EngineFailure(
+                f"ONNX Runtime {self._ort.__version__} is too old for TensorRT for RTX; "
+                'run: pip install --upgrade "onnxruntime>=1.25" (Python 3.11 or newer)'
+            )
         version = f"{plugin.__version__}, TensorRT-RTX {library_version(plugin)}"
         self.title = f"TensorRT for RTX ({PACKAGE} {version})"
         self.parts: Mapping[str, str] = {"version": version, "onnxruntime": self._ort.__version__, **gpu.parts}

@@ -129,8 +129,8 @@ def tensorrt_rtx() -> Iterator[Finding]:
         ((name, known) for name in ("onnxruntime-gpu", "onnxruntime") if (known := version(name))), ("onnxruntime", "0")
     )
     if numbers(runtime) < ONNXRUNTIME_FOR_RTX:
-        mend = f'pip install --upgrade "{package}>=1.23"'
-        yield Finding("TensorRT for RTX", "problem", f"{found} needs ONNX Runtime 1.23 or newer, not {runtime}", mend)
+        mend = f'pip install --upgrade "{package}>=1.25" (Python 3.11 or newer)'
+        yield Finding("TensorRT for RTX", "problem", f"{found} needs ONNX Runtime 1.25 or newer, not {runtime}", mend)
         return
     count, reason = ask(_COUNT_RTX_GPUS)
     if count:

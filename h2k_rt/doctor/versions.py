@@ -6,8 +6,8 @@ import re
 
 PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 13)
 TENSORRT_OLDEST = (10, 13)
-#: The first with ModelCompiler and plugins for execution providers in Python.
-ONNXRUNTIME_FOR_RTX = (1, 23)
+#: As h2k_engines.tensorrt_rtx.OLDEST_ONNXRUNTIME.
+ONNXRUNTIME_FOR_RTX = (1, 25)
 #: CUDA 12.0, what driver release 525 supports: the oldest with all the calls that are made.
 CUDA_OLDEST = (12, 0)
 #: Turing.
