@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 from conftest import REPOSITORY
+from h2k_kernels import integrate_normals
 
 from h2k_rt import Reconstructor, load_photo
 from h2k_rt.errors import BundleError, EngineError, KeypointsError, MaskError, PersonError
@@ -108,6 +110,27 @@ def test_height_scales_the_mesh(small: Reconstructor, example: Reconstruction) -
     photo = example.photo
     child = small.reconstruct(photo, height=0.85)
     np.testing.assert_allclose(child.mesh.vertices, example.mesh.vertices / 2, atol=1e-4)
+
+
+def test_relief_of_the_normals_is_laid_on_the_trunks_depth(
+    small: Reconstructor, example: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = small.method
+    assert method.relief_wavelength_px
+    monkeypatch.setattr(small, "method", replace(method, relief_wavelength_px=None))
+    plain = small.reconstruct(example.photo).maps
+    wanted = integrate_normals(
+        plain.depth,
+        plain.normals,
+        wavelength=method.relief_wavelength_px,
+        normal_z=method.normal_z,
+        depth_unit=method.depth_unit_px,
+    )
+    np.testing.assert_array_equal(example.maps.depth, wanted)
+    person = plain.depth[0] < plain.depth[1]
+    moved = np.abs(wanted - plain.depth)[:, person] * method.depth_unit_px  # canvas pixels, about millimetres
+    assert 0.5 < moved.mean() < 20
+    assert np.array_equal(wanted[:, ~person], plain.depth[:, ~person])
 
 
 def test_cloud_with_and_without_seams(small: Reconstructor, example: Reconstruction) -> None:
