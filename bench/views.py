@@ -9,6 +9,7 @@ HOLDOUT is a set of several views, for example of
 Every model and the visual hull see the same photos with their true masks and cameras. The single-photo method sees the front one;
 it knows neither the person's height nor where they stand, so its mesh is brought to the true height and centroid.
 ``--surface`` measures the first model with the dense grid and coarse to fine at 256 and 512, each in a process of its own.
+``--keep`` keeps the rows of an earlier run, of the same people, that this one does not measure anew.
 """
 
 from __future__ import annotations
@@ -142,6 +143,15 @@ def row_of(method: str, views: int, table: Table) -> dict[str, Any]:
     return {"method": method, "views": views, "failed": len(table.failures), **none, **means}
 
 
+def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before, with what was measured now in its place."""
+    if before["people"] != now["people"]:
+        raise SystemExit(f"views.json is of {before['people']} people, not {now['people']}: leave out --keep")
+    made = {(row["method"], row["views"]) for row in now["rows"]}
+    kept = [row for row in before["rows"] if (row["method"], row["views"]) not in made]
+    return {**now, "rows": kept + now["rows"], "surface": now["surface"] or before["surface"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -150,6 +160,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--views", type=int, default=4, help="of the table")
     parser.add_argument("--surface", action="store_true")
+    parser.add_argument("--hull", action=argparse.BooleanOptionalAction, default=True, help="also the visual hull of the masks")
+    parser.add_argument("--keep", action="store_true", help="rows of views.json that are not measured now")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--resolution", type=int, default=256)
@@ -163,9 +175,11 @@ def main() -> None:
     rows = []
     most = ViewSets(given.data).description.views
     ablation = [views for views in VIEWS if views <= most]
-    for name, model in {**models, "visual hull": HULL}.items():
+    for name, model in {**models, **({"visual hull": HULL} if given.hull else {})}.items():
         reconstructor = ViewReconstructor(model, threads=given.threads)
-        for views in ablation if name in (*list(models)[:1], "visual hull") else (given.views,):
+        # One photo's hull is a cone without end.
+        wanted = [n for n in ablation if n > 1] if model == HULL else ablation if name in list(models)[:1] else [given.views]
+        for views in wanted:
             table = measure_views(
                 given.data,
                 model,
@@ -183,6 +197,8 @@ def main() -> None:
     surface = surface_cases(given.data, next(iter(models.values()), HULL), given.threads, [256, 512]) if given.surface else []
     machine = f"{platform.machine()}, {given.threads} threads, Python {platform.python_version()}"
     report = {"people": len(ViewSets(given.data).ids[: given.people]), "machine": machine, "rows": rows, "surface": surface}
+    if given.keep:
+        report = _joined(json.loads((given.output / "views.json").read_text()), report)
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "views.json").write_text(json.dumps(report, indent=1) + "\n")
     (given.output / "views.md").write_text(report_text(report))
