@@ -132,11 +132,11 @@ _worker: dict[str, Any] = {}
 def _begin(writer: SampleWriter, start: Callable[[], Maker]) -> None:
     """Set up a worker. Nothing that can fail: the pool would not tell why."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    _keep_memory()
+    keep_memory()
     _worker.update(writer=writer, start=start, maker=None)
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep what is freed: pictures of 2048 pixels need the same 300 MB each time, and the system clears every page of it.
 
     Other C libraries go on as they are.
