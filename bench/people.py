@@ -18,7 +18,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
@@ -42,8 +42,8 @@ def measure_worker(number: int, size: int, given: argparse.Namespace, folder: Pa
     factory = open_factory(given.assets, "train", size)
     own = folder / f"{size}_{number}"
     writer = DatasetWriter(own, Description(size, given.warm + given.samples))
-    cpu: Counter[str] = Counter()
-    wall: Counter[str] = Counter()
+    cpu: defaultdict[str, float] = defaultdict(float)
+    wall: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def stage(name: str) -> Iterator[None]:
