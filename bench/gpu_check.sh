@@ -5,7 +5,7 @@
 # compute-sanitizer on the kernels. FOLDER (default: $OUT, or bench/results) gets gpu_check.md and gpu_check.json with what passed
 # and what was measured, written anew after each step, the tables gpu_kernels and gpu_pipeline as .md and .json, and one log.
 # Each step has a limit; together they are less than nine minutes; one that fails or overruns does not stop the rest.
-# Without a GPU the report says so: each step "not run".
+# Without a GPU the report says so: each step "not run". Every engine on every network is a call of its own: bench/gpu_engines.py.
 # PYTHON names the interpreter (python3), ENGINE what runs the networks (torch, or onnxruntime where onnxruntime-gpu is installed).
 #
 # Needed: Python 3.10 or newer with numpy, opencv-python-headless, pillow, typer, rich, pytest, onnx, onnxruntime, pycuda, and torch
@@ -128,7 +128,7 @@ kernel_tests=(tests/test_cuda_copy_window.py tests/test_cuda_fields.py tests/tes
 # The limits: 45 + 25 + 60 + 90 + 40 + 95 + 95 + 45 + 30 = 525.
 step "kernels against their twins and the vectors" 90 env H2K_KERNELS_ON_GPU=1 "${pytest[@]}" "${kernel_tests[@]}"
 step "benchmark of the kernels" 40 "$python" bench/gpu_kernels.py --engine "$engine" -o "$out"
-step "pipeline against the CPU, graphs, 500 photos" 95 "${pytest[@]}" -m gpu tests/test_gpu_pipeline.py
+step "pipeline against the CPU, graphs, 500 photos" 95 "${pytest[@]}" -m gpu tests/test_gpu_pipeline.py tests/test_gpu_views.py
 step "benchmark of the pipeline" 95 "$python" bench/gpu_pipeline.py --engine "$engine" --seconds 55 -o "$out"
 if [ -n "$absent" ] || command -v compute-sanitizer >/dev/null; then
   sanitizer=(compute-sanitizer --error-exitcode 9 --target-processes all)

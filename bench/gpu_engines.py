@@ -115,9 +115,8 @@ def rows_of(bundle: Bundle, runtime: Any, open_network: Open, networks: Sequence
         yield row
 
 
-def measure(bundles: Sequence[Bundle], runtime: Any, engines: Sequence[str], runs: int, seconds: float) -> list[Row]:
-    """Rows of all bundles, engines and precisions."""
-    rows: list[Row] = []
+def measure(bundles: Sequence[Bundle], runtime: Any, engines: Sequence[str], runs: int, seconds: float) -> Iterator[Row]:
+    """Rows of all bundles, engines and precisions as they come."""
     share = seconds / (len(bundles) * len(engines) * len(PRECISIONS) * len(NETWORKS))
     for bundle in bundles:
         for engine in engines:
@@ -126,14 +125,14 @@ def measure(bundles: Sequence[Bundle], runtime: Any, engines: Sequence[str], run
                 try:
                     opener = DeviceEngines(bundle, engine, precision, runtime)  # type: ignore[arg-type]
                 except (H2KError, DeviceFailure) as error:
-                    rows.append({**about, "network": "all", "not_run": str(error)})
+                    yield {**about, "network": "all", "not_run": str(error)}
                     continue
                 for network in NETWORKS:
                     timer = Timer(runtime, runs, time.perf_counter() + share)
-                    rows += [{**about, **row} for row in rows_of(bundle, runtime, opener, [network], timer)]
+                    for row in rows_of(bundle, runtime, opener, [network], timer):
+                        yield {**about, **row}
                 for note in opener.notes:
                     print(f"{bundle.name} {engine}: {note}", flush=True)
-    return rows
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -180,6 +179,12 @@ def absent(engines: Sequence[str], reason: str) -> list[Row]:
     ]
 
 
+def write(rows: Sequence[Row], about: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gpu_engines.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    (folder / "gpu_engines.md").write_text(report(rows, about))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
@@ -203,10 +208,11 @@ def main() -> None:
             bundles = [Bundle.open("small")]
             if arguments.full:
                 bundles.append(Bundle.open(full_size(Path(folder) / "full-size")))
-            rows = measure(bundles, runtime, arguments.engines, arguments.runs, arguments.seconds)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "gpu_engines.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
-    (arguments.output / "gpu_engines.md").write_text(report(rows, about))
+            rows = []
+            for row in measure(bundles, runtime, arguments.engines, arguments.runs, arguments.seconds):
+                rows.append(row)
+                write(rows, about, arguments.output)  # what was measured stays if the rest is cut off
+    write(rows, about, arguments.output)
     print(report(rows, about))
 
 

@@ -83,6 +83,6 @@ def test_without_a_gpu_nothing_is_left_out(bench: ModuleType) -> None:
 
 def test_an_engine_that_is_not_here_is_one_row(bench: ModuleType, small: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    found = bench.measure([small], HostRuntime(), ["tensorrt"], 1, 0.0)
+    found = list(bench.measure([small], HostRuntime(), ["tensorrt"], 1, 0.0))
     assert [row["precision"] for row in found] == ["fp16", "fp32"]
     assert all("tensorrt is not installed; run: pip install" in row["not_run"] and row["network"] == "all" for row in found)
