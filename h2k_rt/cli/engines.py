@@ -111,7 +111,8 @@ def open_built(bundle: Any, engine: str) -> tuple[BuiltEngines, Any]:
     except MissingDevicePackage as error:
         raise MissingPackageError(str(error)) from error
     except DeviceFailure as error:
-        raise EngineError(str(error)) from error
+        what = str(error).partition("; install it, or")[0]
+        raise EngineError(f"{what}; engines are built on the GPU that they are for; run: h2k-rt doctor") from error
     raise EngineError(f"no engines can be built here; {'; '.join(reasons)}")
 
 
