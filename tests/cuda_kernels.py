@@ -68,5 +68,5 @@ def sanitized_environment(sanitizer: str) -> dict[str, str]:
     return environment | {
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
-        "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:report_signal_unsafe=0",
+        "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:report_signal_unsafe=0:memory_limit_mb=3000",
     }
