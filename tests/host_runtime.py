@@ -80,7 +80,7 @@ class HostRuntime:
         launched: names of the kernels that ran.
     """
 
-    name, number = "CPU", 0
+    name, number, capability = "CPU", 0, (8, 9)
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
