@@ -1,5 +1,7 @@
 // The relief of normals laid on depth maps by multigrid; twin: integrate_normals.py, which says what is solved.
 //
+//   relief_start      beyond every pixel
+//   relief_bounds     the first row and the first column with a pixel of the person: there the grids begin
 //   relief_equations  the finest grid's equations, a cell for 2 x 2 pixels
 //   relief_coarsen    those of the next coarser grid
 //   relief_down       a pair of Jacobi steps, and what they leave over as the coarser grid's right side
@@ -20,6 +22,7 @@
 struct Maps {
   void* depth;
   const void* normals;
+  int2* start;  // (B,): first column and row of the person
   int height, width;
   int depth_is_half, normals_are_half;
   float normal_z;   // z of a normal before normalisation, nu
@@ -60,6 +63,34 @@ __device__ __forceinline__ Grid side_of(Grid grid, int side) {
   grid.right += start, grid.down += start, grid.screen += start;
   grid.wanted += start, grid.values += start, grid.smoothed += start;
   return grid;
+}
+
+// ------------------------------------------------------------------------------------------------------ where grids begin
+
+// Block 256, one person per thread; grid persons / 256.
+extern "C" __global__ void __launch_bounds__(THREADS) relief_start(const __grid_constant__ Maps maps, int persons) {
+  const int person = blockIdx.x * THREADS + threadIdx.x;
+  if (person < persons) maps.start[person] = make_int2(maps.width, maps.height);
+}
+
+#define BOUND_ROWS 8  // of each warp
+
+// Block (32, 8); grid (W / 32, H / 64, persons).
+extern "C" __global__ void __launch_bounds__(THREADS) relief_bounds(const __grid_constant__ Maps maps) {
+  const int x = blockIdx.x * 32 + threadIdx.x, first = (blockIdx.y * 8 + threadIdx.y) * BOUND_ROWS;
+  const long long front = plane(maps, 2ll * blockIdx.z), back = plane(maps, 2ll * blockIdx.z + 1);
+  unsigned columns = 0;
+  int top = maps.height;
+  for (int y = min(first + BOUND_ROWS, maps.height) - 1; y >= first; --y) {
+    const long long at = (long long)y * maps.width + x;
+    const auto depth = [&](long long side) { return load(maps.depth, maps.depth_is_half, side + at); };
+    const unsigned set = __ballot_sync(FULL_WARP, x < maps.width && depth(front) < depth(back));
+    columns |= set;
+    if (set) top = y;
+  }
+  if (threadIdx.x || !columns) return;
+  atomicMin(&maps.start[blockIdx.z].x, (int)(blockIdx.x * 32) + __ffs((int)columns) - 1);
+  atomicMin(&maps.start[blockIdx.z].y, top);
 }
 
 // --------------------------------------------------------------------------------------------------------- the finest grid
@@ -115,13 +146,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   __shared__ Pixels pixels;
   constexpr int width = 2 * CELLS_X + 2 * AROUND, height = 2 * CELLS_Y + 2 * AROUND;
   const int side = blockIdx.z % FRONT_AND_BACK, person = blockIdx.z / FRONT_AND_BACK;
-  const int top = 2 * CELLS_Y * blockIdx.y - AROUND, left = 2 * CELLS_X * blockIdx.x - AROUND;
+  const int2 start = maps.start[person];
+  const int top = start.y + 2 * CELLS_Y * (int)blockIdx.y - AROUND, left = start.x + 2 * CELLS_X * (int)blockIdx.x - AROUND;
   const long long front = plane(maps, 2ll * person), back = plane(maps, 2ll * person + 1);
   const long long normal = plane(maps, 6ll * person + 3 * side);
   for (int i = threadIdx.x; i < width * height; i += THREADS) {
     const int row = i / width, column = i % width, y = top + row, x = left + column;
     float depth = OFF, right = 0.f, down = 0.f;
-    if (y >= 0 && y < maps.height && x >= 0 && x < maps.width) {
+    if (y >= start.y && y < maps.height && x >= start.x && x < maps.width) {
       const long long at = (long long)y * maps.width + x;
       const float near = load(maps.depth, maps.depth_is_half, front + at), far = load(maps.depth, maps.depth_is_half, back + at);
       const float z = load(maps.normals, maps.normals_are_half, normal + plane(maps, 2) + at);
@@ -209,7 +241,7 @@ using Tile = float[TILE_HEIGHT + 2 * HALO][TILE_WIDTH + 2 * HALO];
 template <int HALO, int RING, class Use>
 __device__ __forceinline__ void for_cells(const Use& use) {
   constexpr int width = TILE_WIDTH + 2 * RING, count = width * (TILE_HEIGHT + 2 * RING);
-  const int top = blockIdx.y * TILE_HEIGHT - RING, left = blockIdx.x * TILE_WIDTH - RING;
+  const int top = (int)blockIdx.y * TILE_HEIGHT - RING, left = (int)blockIdx.x * TILE_WIDTH - RING;
   for (int i = threadIdx.x; i < count; i += THREADS) {
     const int row = i / width, column = i % width;
     use(row + HALO - RING, column + HALO - RING, top + row, left + column);
@@ -356,10 +388,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   };
   float sides[FRONT_AND_BACK] = {depth_at(front_at), depth_at(back_at)};
   if (!(sides[0] < sides[1])) return;
+  const int2 start = maps.start[blockIdx.z];
 #pragma unroll
   for (int side = 0; side < FRONT_AND_BACK; ++side) {
     const float z = load(maps.normals, maps.normals_are_half, plane(maps, 6ll * blockIdx.z + 3 * side + 2) + pixel);
-    if (z > maps.least_z) sides[side] += interpolated(side_of(finest, FRONT_AND_BACK * blockIdx.z + side), y, x);
+    const Grid own = side_of(finest, FRONT_AND_BACK * blockIdx.z + side);
+    if (z > maps.least_z) sides[side] += interpolated(own, y - start.y, x - start.x);
   }
   if (sides[0] > sides[1] - maps.least_gap) {
     const float middle = (sides[0] + sides[1]) / 2.f;

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: ``Maps``, ``Grid`` and ``Factors`` of integrate_normals.cu.
 _MAPS = np.dtype(
     [
-        *((name, "u8") for name in ("depth", "normals")),
+        *((name, "u8") for name in ("depth", "normals", "start")),
         *((name, "i4") for name in ("height", "width", "depth_is_half", "normals_are_half")),
         *((name, "f4") for name in ("normal_z", "steepness", "screening", "least_z", "slope_z", "least_gap")),
     ],
@@ -36,7 +36,9 @@ _MAPS = np.dtype(
 _PLANES = ("right", "down", "screen", "wanted", "values", "smoothed")
 _GRID = np.dtype([*((name, "u8") for name in _PLANES), ("height", "i4"), ("width", "i4")], align=True)
 _FACTORS = np.dtype([("first", "f4"), ("second", "f4")], align=True)
-#: Cells of a block of ``relief_coarsen`` and ``relief_equations`` and pixels of one of ``relief_apply``; cells of a tile.
+#: ``BOUND_ROWS`` times the warps of a block.
+_BOUNDS = (32, 64)
+#: Cells of a block of ``relief_equations`` and ``relief_coarsen``, pixels of one of ``relief_apply``; cells of a tile.
 _CELLS, _TILE = (32, 8), (32, 16)
 _THREADS = (256, 1, 1)
 _SIDES = 2
@@ -49,7 +51,7 @@ def grid_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 def scratch_bytes(height: int, width: int, persons: int = 1) -> int:
     """Bytes of device memory that :func:`plan` needs beside its arguments."""
-    return sum(len(_PLANES) * _plane_bytes(size, persons) for size in grid_sizes(height, width))
+    return _start_bytes(persons) + sum(len(_PLANES) * _plane_bytes(size, persons) for size in grid_sizes(height, width))
 
 
 def plan(
@@ -83,8 +85,8 @@ def plan(
     check_scratch(scratch, scratch_bytes(height, width, persons))
     halves = (array.dtype == np.float16 for array in (depth, normals))
     numbers = (normal_z, depth_unit / TRUSTED_SLOPE, (4 * math.pi / wavelength) ** 2, LEAST_Z, SLOPE_Z, LEAST_GAP)
-    maps = structure(np.array((depth.pointer, normals.pointer, height, width, *halves, *numbers), _MAPS))
-    grids = _grids(scratch, height, width, persons)
+    maps = structure(np.array((depth.pointer, normals.pointer, scratch.pointer, height, width, *halves, *numbers), _MAPS))
+    grids = _grids(scratch.pointer + _start_bytes(persons), height, width, persons)
     factors = structure(np.array(STEP_FACTORS, _FACTORS))
 
     def launch(kernel: str, size: tuple[int, int], cells: tuple[int, int], *args: Argument) -> LaunchPlan:
@@ -92,7 +94,12 @@ def plan(
 
     sizes = grid_sizes(height, width)
     pairs = list(zip(range(LEVELS - 1), range(1, LEVELS), strict=True))
-    plans = [launch("relief_equations", sizes[0], _CELLS, maps, grids[0])]
+    whole = (height, width)
+    plans = [
+        LaunchPlan("relief_start", (-(-persons // 256), 1, 1), _THREADS, (maps, np.int32(persons))),
+        LaunchPlan("relief_bounds", _blocks(whole, _BOUNDS, persons), (*_CELLS, 1), (maps,)),
+        launch("relief_equations", sizes[0], _CELLS, maps, grids[0]),
+    ]
     plans += [launch("relief_coarsen", sizes[coarse], _CELLS, grids[fine], grids[coarse]) for fine, coarse in pairs]
     for cycle in range(CYCLES):
         for fine, coarse in pairs:
@@ -100,8 +107,7 @@ def plan(
             plans.append(launch("relief_down", sizes[fine], _TILE, grids[fine], grids[coarse], factors, fresh))
         plans.append(launch("relief_coarsest", (1, 1), _TILE, grids[-1], factors, np.int32(COARSEST_PAIRS)))
         plans += [launch("relief_up", sizes[fine], _TILE, grids[fine], grids[coarse], factors) for fine, coarse in reversed(pairs)]
-    blocks = _blocks((height, width), _CELLS, persons)
-    return [*plans, LaunchPlan("relief_apply", blocks, (*_CELLS, 1), (maps, grids[0]))]
+    return [*plans, LaunchPlan("relief_apply", _blocks(whole, _CELLS, persons), (*_CELLS, 1), (maps, grids[0]))]
 
 
 def _blocks(size: tuple[int, int], cells: tuple[int, int], count: int) -> Triple:
@@ -113,9 +119,14 @@ def _plane_bytes(size: tuple[int, int], persons: int) -> int:
     return -(-4 * _SIDES * persons * size[0] * size[1] // 16) * 16
 
 
-def _grids(scratch: DeviceArray, height: int, width: int, persons: int) -> list[np.void]:
-    """The grids, one after the other in the scratch memory."""
-    grids, start = [], scratch.pointer
+def _start_bytes(persons: int) -> int:
+    """Of two numbers for each person, a multiple of 16."""
+    return -(-8 * persons // 16) * 16
+
+
+def _grids(start: int, height: int, width: int, persons: int) -> list[np.void]:
+    """The grids, one after the other from an address on."""
+    grids = []
     for size in grid_sizes(height, width):
         step = _plane_bytes(size, persons)
         grids.append(structure(np.array((*(start + step * plane for plane in range(len(_PLANES))), *size), _GRID)))
