@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from h2k_rt.data.people import raster
 from h2k_rt.data.people.figure import Surface
 from h2k_rt.data.people.folds import fold_pattern
-from h2k_rt.data.people.shade import DrawnMesh, Lens, Material
+from h2k_rt.data.people.points import DrawnMesh, Lens
+from h2k_rt.data.people.shade import Material
 from h2k_rt.data.people.textures import reduced, texels_per_pixel
 from h2k_rt.data.people.view import ViewCamera
 

@@ -26,10 +26,13 @@ _LAYERS = (
 #: Direction of each layer, as a share of the pattern's.
 _TILTS = (0.7, 1.0, -0.8, 0.3, 0.0)
 _ONE = np.float32(1.0)
+#: Places computed together, and the rows of the array that holds them: 8 of :func:`fold_block`, then scratch.
+BLOCK = 128
+_PLACE, _BENT, _TALL, BLOCK_ROWS = 8, 11, 20, 24
 
 
 def fold_pattern(seed: int) -> NDArray[np.float32]:
-    """The numbers that :func:`fold_at` reads: (rows, 8) float32, warp waves first, then one row triple per layer."""
+    """The numbers that :func:`fold_block` reads: (rows, 8) float32, warp waves first, then one row triple per layer."""
     rng = np.random.default_rng(np.random.SeedSequence([seed & 0xFFFFFFFF, 0x0F01D5]))
     rows = []
     for _ in range(_WARPS):
@@ -53,132 +56,186 @@ def fold_pattern(seed: int) -> NDArray[np.float32]:
     return np.array(rows, np.float32)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(inline="always")
+def _floor(value):
+    """As a whole number and as a float; ``np.floor`` would be a call, which no vector instruction can replace."""
+    whole = np.int32(value)
+    below = np.int32(whole - np.int32(1)) if value < np.float32(whole) else whole
+    return below, np.float32(below)
+
+
+@njit(inline="always")
 def _corner(ix, iy, iz, x, y, z):
-    """Dot product of a lattice corner's pseudo-random gradient with the way to it, and the gradient."""
-    h = ix * 374761393 + iy * 668265263 + iz * 1440662683
-    h = (h ^ ((h >> 13) & 0x7FFFF)) * 1274126177
-    h = h ^ ((h >> 16) & 0xFFFF)
-    gx = np.float32(h & 1023) * np.float32(1 / 511.5) - _ONE
-    gy = np.float32((h >> 10) & 1023) * np.float32(1 / 511.5) - _ONE
-    gz = np.float32((h >> 20) & 1023) * np.float32(1 / 511.5) - _ONE
+    """Dot product of a lattice corner's pseudo-random gradient with the way to it, and the gradient.
+
+    Casts keep the numbers 32 bits wide, so that a vector holds as many of them as of the floats.
+    """
+    h = np.int32(np.int32(ix * np.int32(374761393)) + np.int32(iy * np.int32(668265263)))
+    h = np.int32(h + np.int32(iz * np.int32(1440662683)))
+    h = np.int32((h ^ ((h >> np.int32(13)) & np.int32(0x7FFFF))) * np.int32(1274126177))
+    h = np.int32(h ^ ((h >> np.int32(16)) & np.int32(0xFFFF)))
+    gx = np.float32(np.int32(h & np.int32(1023))) * np.float32(1 / 511.5) - _ONE
+    gy = np.float32(np.int32((h >> np.int32(10)) & np.int32(1023))) * np.float32(1 / 511.5) - _ONE
+    gz = np.float32(np.int32((h >> np.int32(20)) & np.int32(1023))) * np.float32(1 / 511.5) - _ONE
     return gx * x + gy * y + gz * z, gx, gy, gz
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(inline="always")
 def _edge(ix, iy, iz, x, y, z, u, du):
     """Between two corners along x: value and gradient."""
     a, ax, ay, az = _corner(ix, iy, iz, x, y, z)
-    b, bx, by, bz = _corner(ix + 1, iy, iz, x - _ONE, y, z)
+    b, bx, by, bz = _corner(np.int32(ix + np.int32(1)), iy, iz, x - _ONE, y, z)
     return a + u * (b - a), ax + u * (bx - ax) + du * (b - a), ay + u * (by - ay), az + u * (bz - az)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(inline="always")
+def _blend(t):
+    """Quintic blending from 0 to 1, and its derivative."""
+    six, fifteen, ten = np.float32(6), np.float32(15), np.float32(10)
+    return t * t * t * (t * (t * six - fifteen) + ten), np.float32(30) * t * t * (t * (t - np.float32(2)) + _ONE)
+
+
+@njit(inline="always")
 def _noise(x, y, z):
-    """Gradient noise, about -1..1, and its gradient; quintic blending."""
-    fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
-    ix, iy, iz = np.int64(fx), np.int64(fy), np.int64(fz)
+    """Gradient noise, about -1..1, and its gradient."""
+    ix, fx = _floor(x)
+    iy, fy = _floor(y)
+    iz, fz = _floor(z)
+    jy, jz = np.int32(iy + np.int32(1)), np.int32(iz + np.int32(1))
     x, y, z = x - fx, y - fy, z - fz
-    six, fifteen, ten, thirty, two = np.float32(6), np.float32(15), np.float32(10), np.float32(30), np.float32(2)
-    u, v, w = (
-        x * x * x * (x * (x * six - fifteen) + ten),
-        y * y * y * (y * (y * six - fifteen) + ten),
-        z * z * z * (z * (z * six - fifteen) + ten),
-    )
-    du, dv, dw = (
-        thirty * x * x * (x * (x - two) + _ONE),
-        thirty * y * y * (y * (y - two) + _ONE),
-        thirty * z * z * (z * (z - two) + _ONE),
-    )
+    u, du = _blend(x)
+    v, dv = _blend(y)
+    w, dw = _blend(z)
     a, ax, ay, az = _edge(ix, iy, iz, x, y, z, u, du)
-    b, bx, by, bz = _edge(ix, iy + 1, iz, x, y - _ONE, z, u, du)
-    c, cx, cy, cz = _edge(ix, iy, iz + 1, x, y, z - _ONE, u, du)
-    d, dx, dy, dz = _edge(ix, iy + 1, iz + 1, x, y - _ONE, z - _ONE, u, du)
+    b, bx, by, bz = _edge(ix, jy, iz, x, y - _ONE, z, u, du)
+    c, cx, cy, cz = _edge(ix, iy, jz, x, y, z - _ONE, u, du)
+    d, dx, dy, dz = _edge(ix, jy, jz, x, y - _ONE, z - _ONE, u, du)
     e, ex, ey, ez = a + v * (b - a), ax + v * (bx - ax), ay + v * (by - ay) + dv * (b - a), az + v * (bz - az)
     f, gx, gy, gz = c + v * (d - c), cx + v * (dx - cx), cy + v * (dy - cy) + dv * (d - c), cz + v * (dz - cz)
     return e + w * (f - e), ex + w * (gx - ex), ey + w * (gy - ey), ez + w * (gz - ez) + dw * (f - e)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(inline="always")
 def _wave(turns):
     """A sine made of parabolas, which is much faster, and its derivative by the turn."""
-    t = turns - np.floor(turns) - np.float32(0.5)
+    t = turns - _floor(turns)[1] - np.float32(0.5)
     size = abs(t)
     return t * (np.float32(16) * size - np.float32(8)), np.float32(32) * size - np.float32(8)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def fold_at(x, y, z, pattern, footprint):
-    """Height (about -1..1, mean near 0) at a rest position in metres, and its gradient per metre.
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _warp(block, count, pattern):
+    """Place bent by the waves with its derivatives, and how tall folds are there."""
+    b = BLOCK
+    for i in range(count):
+        block[_PLACE * b + i], block[(_PLACE + 1) * b + i], block[(_PLACE + 2) * b + i] = (
+            block[i], block[b + i], block[2 * b + i],
+        )  # fmt: skip
+        for row in range(9):
+            block[(_BENT + row) * b + i] = _ONE if row % 4 == 0 else np.float32(0)
+        for row in range(4):
+            block[(_TALL + row) * b + i] = np.float32(0)
+    quarter = np.float32(0.5 / _WARPS)
+    for wave in range(_WARPS):
+        kx, ky, kz, shift = pattern[wave, 0], pattern[wave, 1], pattern[wave, 2], pattern[wave, 3]
+        ax, ay, az = pattern[wave, 4], pattern[wave, 5], pattern[wave, 6]
+        for i in range(count):
+            s, c = _wave(kx * block[i] + ky * block[b + i] + kz * block[2 * b + i] + shift)
+            block[_PLACE * b + i] += ax * s
+            block[(_PLACE + 1) * b + i] += ay * s
+            block[(_PLACE + 2) * b + i] += az * s
+            block[_BENT * b + i] += ax * c * kx
+            block[(_BENT + 1) * b + i] += ax * c * ky
+            block[(_BENT + 2) * b + i] += ax * c * kz
+            block[(_BENT + 3) * b + i] += ay * c * kx
+            block[(_BENT + 4) * b + i] += ay * c * ky
+            block[(_BENT + 5) * b + i] += ay * c * kz
+            block[(_BENT + 6) * b + i] += az * c * kx
+            block[(_BENT + 7) * b + i] += az * c * ky
+            block[(_BENT + 8) * b + i] += az * c * kz
+            # The sum of the waves also says where folds are high and where the cloth lies smooth.
+            block[_TALL * b + i] += s * quarter
+            block[(_TALL + 1) * b + i] += c * kx * quarter
+            block[(_TALL + 2) * b + i] += c * ky * quarter
+            block[(_TALL + 3) * b + i] += c * kz * quarter
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _add_layer(block, count, across, along, third):
+    """Add one layer of folds: three rows of the pattern."""
+    b = BLOCK
+    ax, ay, az, shift_u, spacing, height, crest = across[0], across[1], across[2], across[3], across[4], across[5], across[6]
+    bx, by, bz, shift_v = along[0], along[1], along[2], along[3]
+    cx, cy, cz, shift_w = third[0], third[1], third[2], third[3]
+    width, half = crest * crest, spacing * np.float32(0.5)
+    ridged = crest > 0
+    for i in range(count):
+        footprint = max(block[3 * b + i], np.float32(1e-9))
+        share = height * min(max(half / footprint - _ONE, np.float32(0)), _ONE)
+        x, y, z = block[_PLACE * b + i], block[(_PLACE + 1) * b + i], block[(_PLACE + 2) * b + i]
+        n, du, dv, dw = _noise(
+            ax * x + ay * y + az * z + shift_u, bx * x + by * y + bz * z + shift_v, cx * x + cy * y + cz * z + shift_w
+        )
+        # A crest where the noise crosses 0, falling off to flat hollows; the constant brings the mean to 0.
+        square = n * n
+        inverse = _ONE / (square + width + np.float32(1e-20))
+        slope = share * (np.float32(-4) * n * width * inverse * inverse if ridged else _ONE)
+        block[4 * b + i] += share * (np.float32(0.53) - np.float32(2) * square * inverse if ridged else n)
+        block[5 * b + i] += slope * (du * ax + dv * bx + dw * cx)
+        block[6 * b + i] += slope * (du * ay + dv * by + dw * cy)
+        block[7 * b + i] += slope * (du * az + dv * bz + dw * cz)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def fold_block(block, count, pattern):
+    """Heights (about -1..1, mean near 0) at rest positions in metres, and their gradients per metre.
+
+    Many places at a time, so that the loops become vector instructions; about five times as fast as one by one.
 
     Args:
-        footprint: size of a picture element in metres; layers finer than two of them fade out. 0 keeps all.
+        block: (BLOCK_ROWS * BLOCK,) float32, rows of BLOCK numbers: x, y, z, footprint; then, written here, height and
+            gradient (3); the rest is scratch. Footprint is the size of a picture element in metres; layers finer than two of
+            them fade out. 0 keeps all.
+        count: places in use, up to BLOCK. Up to 15 more are computed, so that what a place gets does not depend on its neighbours'
+            number: they must hold finite numbers.
+        pattern: of :func:`fold_pattern`.
     """
-    wx, wy, wz = x, y, z
-    jxx, jxy, jxz = _ONE, np.float32(0), np.float32(0)
-    jyx, jyy, jyz = np.float32(0), _ONE, np.float32(0)
-    jzx, jzy, jzz = np.float32(0), np.float32(0), _ONE
-    tall = np.float32(0)
-    tall_x, tall_y, tall_z = np.float32(0), np.float32(0), np.float32(0)
-    for i in range(_WARPS):
-        kx, ky, kz = pattern[i, 0], pattern[i, 1], pattern[i, 2]
-        phase = kx * x + ky * y + kz * z + pattern[i, 3]
-        s, c = _wave(phase)
-        ax, ay, az = pattern[i, 4], pattern[i, 5], pattern[i, 6]
-        wx += ax * s
-        wy += ay * s
-        wz += az * s
-        jxx += ax * c * kx
-        jxy += ax * c * ky
-        jxz += ax * c * kz
-        jyx += ay * c * kx
-        jyy += ay * c * ky
-        jyz += ay * c * kz
-        jzx += az * c * kx
-        jzy += az * c * ky
-        jzz += az * c * kz
-        # The sum of the waves also says where folds are high and where the cloth lies smooth.
-        tall += s
-        tall_x += c * kx
-        tall_y += c * ky
-        tall_z += c * kz
-    quarter = np.float32(0.5 / _WARPS)
-    tall = np.float32(0.65) + tall * quarter
-    tall_x, tall_y, tall_z = tall_x * quarter, tall_y * quarter, tall_z * quarter
-    height = np.float32(0)
-    gx, gy, gz = np.float32(0), np.float32(0), np.float32(0)
+    b, count = BLOCK, (count + 15) // 16 * 16
+    _warp(block, count, pattern)
+    finest = np.float32(1e9)
+    for i in range(count):
+        finest = min(finest, block[3 * b + i])
+        for row in range(4, 8):
+            block[row * b + i] = np.float32(0)
     for k in range(_WARPS, pattern.shape[0], 3):
-        fade = _ONE
-        if footprint > 0:
-            fade = min(max(pattern[k, 4] / footprint * np.float32(0.5) - _ONE, np.float32(0)), _ONE)
-            if fade <= 0:
-                continue
-        u = pattern[k, 0] * wx + pattern[k, 1] * wy + pattern[k, 2] * wz + pattern[k, 3]
-        v = pattern[k + 1, 0] * wx + pattern[k + 1, 1] * wy + pattern[k + 1, 2] * wz + pattern[k + 1, 3]
-        w = pattern[k + 2, 0] * wx + pattern[k + 2, 1] * wy + pattern[k + 2, 2] * wz + pattern[k + 2, 3]
-        n, du, dv, dw = _noise(u, v, w)
-        slope = _ONE
-        if pattern[k, 6] > 0:
-            # A crest where the noise crosses 0, falling off to flat hollows; the constant brings the mean to 0.
-            square, width = n * n, pattern[k, 6] * pattern[k, 6]
-            inverse = _ONE / (square + width)
-            slope = np.float32(-4) * n * width * inverse * inverse
-            n = np.float32(0.53) - np.float32(2) * square * inverse
-        share = pattern[k, 5] * fade
-        height += share * n
-        slope *= share
-        gx += slope * (du * pattern[k, 0] + dv * pattern[k + 1, 0] + dw * pattern[k + 2, 0])
-        gy += slope * (du * pattern[k, 1] + dv * pattern[k + 1, 1] + dw * pattern[k + 2, 1])
-        gz += slope * (du * pattern[k, 2] + dv * pattern[k + 1, 2] + dw * pattern[k + 2, 2])
-    # Chain rule: back through the warp, then the product with the tallness.
-    hx, hy, hz = jxx * gx + jyx * gy + jzx * gz, jxy * gx + jyy * gy + jzy * gz, jxz * gx + jyz * gy + jzz * gz
-    return height * tall, hx * tall + height * tall_x, hy * tall + height * tall_y, hz * tall + height * tall_z
+        if finest * np.float32(2) < pattern[k, 4]:
+            _add_layer(block, count, pattern[k], pattern[k + 1], pattern[k + 2])
+    for i in range(count):
+        height, gx, gy, gz = block[4 * b + i], block[5 * b + i], block[6 * b + i], block[7 * b + i]
+        tall = np.float32(0.65) + block[_TALL * b + i]
+        # Chain rule: back through the warp, then the product with the tallness.
+        j = _BENT * b + i
+        hx = block[j] * gx + block[j + 3 * b] * gy + block[j + 6 * b] * gz
+        hy = block[j + b] * gx + block[j + 4 * b] * gy + block[j + 7 * b] * gz
+        hz = block[j + 2 * b] * gx + block[j + 5 * b] * gy + block[j + 8 * b] * gz
+        block[4 * b + i] = height * tall
+        block[5 * b + i] = hx * tall + height * block[(_TALL + 1) * b + i]
+        block[6 * b + i] = hy * tall + height * block[(_TALL + 2) * b + i]
+        block[7 * b + i] = hz * tall + height * block[(_TALL + 3) * b + i]
 
 
 @njit(cache=True, nogil=True)
 def _fold_heights(rest, pattern, out):
-    for i in range(rest.shape[0]):
-        out[i] = fold_at(rest[i, 0], rest[i, 1], rest[i, 2], pattern, np.float32(0))[0]
+    block = np.zeros(BLOCK_ROWS * BLOCK, np.float32)
+    for first in range(0, rest.shape[0], BLOCK):
+        count = min(BLOCK, rest.shape[0] - first)
+        for i in range(count):
+            for row in range(3):
+                block[row * BLOCK + i] = rest[first + i, row]
+            block[3 * BLOCK + i] = np.float32(0)
+        fold_block(block, count, pattern)
+        for i in range(count):
+            out[first + i] = block[4 * BLOCK + i]
 
 
 def fold_height(rest: NDArray[np.floating], seed: int) -> NDArray[np.float32]:

@@ -113,7 +113,7 @@ def _layer(rng: np.random.Generator, kind: int, distance: float) -> list[float]:
     return [kind, distance, height, width, *first, *second]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _tree(layers, k, x, y, seed):
     """Shade of the leaves, -1 for the trunk, 0 where the sky shows."""
     height, width = layers[k, 2], layers[k, 3]
@@ -138,7 +138,7 @@ def _tree(layers, k, x, y, seed):
     return best
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _house(layers, k, x, y, seed):
     """Brightness of the wall, negative for window glass, 0 where the sky shows."""
     height, width = layers[k, 2], layers[k, 3]
@@ -157,7 +157,7 @@ def _house(layers, k, x, y, seed):
     return tone * (np.float32(0.93) + np.float32(0.14) * layered_noise(x * np.float32(2), y * np.float32(2), seed, 2))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _standing(layers, k, x, y, seed):
     """Brightness of a layer at a place: above 0 its first colour, below 0 its second, 0 where one sees past it."""
     kind, height, width = layers[k, 0], layers[k, 2], layers[k, 3]
@@ -192,7 +192,7 @@ def _standing(layers, k, x, y, seed):
     return _ZERO
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _floor(kind, x, z, seed, far):
     """Brightness of the ground, about 1; fine structure fades with the distance."""
     fine = _ONE / (_ONE + far * np.float32(0.12))
@@ -211,7 +211,7 @@ def _floor(kind, x, z, seed, far):
     return tone * (_ONE + np.float32(0.5) * grain * fine)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _sky(sky, x, y, z, seed):
     up = max(y, _ZERO)
     share = min(np.sqrt(up) * np.float32(1.2), _ONE)
@@ -230,7 +230,7 @@ def _sky(sky, x, y, z, seed):
     return red, green, blue
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _draw_outdoors(out, ground, layers, floor, sky, seed, table):
     side = out.shape[0]
     height = ground.camera_height

@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from h2k_rt.data.people.points import DrawnMesh
 from h2k_rt.data.people.raster import ALPHA_CUT, bilinear_alpha
-from h2k_rt.data.people.shade import DrawnMesh, Material, texel
+from h2k_rt.data.people.shade import Material, texel
 from h2k_rt.data.people.textures import DECODE, ENCODE, ENCODE_STEPS
 
 #: Decals lie at most so far behind and before what they are drawn on, metres.

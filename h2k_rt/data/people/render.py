@@ -16,8 +16,9 @@ from h2k_rt.data.people.edges import soften_edges
 from h2k_rt.data.people.figure import Figure, Surface
 from h2k_rt.data.people.lights import light_table
 from h2k_rt.data.people.overlays import draw_overlay, mean_light
+from h2k_rt.data.people.points import DrawnMesh, Lens
 from h2k_rt.data.people.scene import Scene
-from h2k_rt.data.people.shade import DrawnMesh, Lens, Lighting, Material, shade_front, trace_back, trace_front
+from h2k_rt.data.people.shade import Lighting, Material, shade_front, trace_back, trace_front
 from h2k_rt.data.people.shadows import draw_shadows, shadow_table
 from h2k_rt.data.people.textures import DECODE, ENCODE, ENCODE_TONE
 from h2k_rt.data.people.view import View, ViewCamera, area_centroid, place_camera

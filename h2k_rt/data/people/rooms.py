@@ -155,7 +155,7 @@ def _piece(
     return [[x, 0.0, z, x + width * 0.5, height, z + depth * 0.5, *paint, PLAIN, 1]]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _pattern(kind, scale, contrast, u, v, seed):
     """Brightness of a pattern at a place in metres, about 1."""
     grain = _ONE + np.float32(0.08) * (layered_noise(u * np.float32(3), v * np.float32(3), seed, 2) - np.float32(0.5))
@@ -198,7 +198,7 @@ def _pattern(kind, scale, contrast, u, v, seed):
     return grain
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _hanging(rows, k, u, v, seed):
     """Colour of what hangs on a wall at (u, v), and its own light."""
     left, right, bottom, top, kind = rows[k, 1], rows[k, 2], rows[k, 3], rows[k, 4], rows[k, 5]
@@ -240,12 +240,12 @@ def _hanging(rows, k, u, v, seed):
     return red, green, blue, glow
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _inverse(value):
     return _ONE / (value if abs(value) > np.float32(1e-6) else np.float32(1e-6))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _box_hit(boxes, k, oy, ix, iy, iz, nearest):
     """Distance at which a ray from (0, oy, 0) enters a box, and through which side (0 x, 1 y, 2 z); -1 if it does not.
 
@@ -262,7 +262,7 @@ def _box_hit(boxes, k, oy, ix, iy, iz, nearest):
     return enter, (0 if enter == x0 else (1 if enter == y0 else 2))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _plane_hit(extents, oy, dx, dy, dz, ix, iy, iz):
     """Distance and number of the face of the room that a ray from inside meets first."""
     t, face = (extents[3], _CEILING) if dy > 0 else (extents[2], _FLOOR)
@@ -276,7 +276,7 @@ def _plane_hit(extents, oy, dx, dy, dz, ix, iy, iz):
     return t, face
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _box_colour(boxes, k, across, x, y, z, seed):
     """Colour of a piece of furniture before light."""
     red, green, blue, kind, scale = boxes[k, 6], boxes[k, 7], boxes[k, 8], np.int64(boxes[k, 9]), boxes[k, 10]
@@ -300,7 +300,7 @@ def _box_colour(boxes, k, across, x, y, z, seed):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _face_colour(faces, hangings, face, x, y, z, seed):
     """Colour of wall, floor or ceiling before light; the fourth number is 1 where it is a window's own light."""
     upright = face not in (_FLOOR, _CEILING)
@@ -314,7 +314,7 @@ def _face_colour(faces, hangings, face, x, y, z, seed):
     return faces[face, 0] * tone, faces[face, 1] * tone, faces[face, 2] * tone, _ZERO
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _normal(axis, dx, dy, dz):
     """Of a side across an axis, toward the viewer."""
     if axis == 0:
@@ -324,7 +324,7 @@ def _normal(axis, dx, dy, dz):
     return _ZERO, _ZERO, (-_ONE if dz > 0 else _ONE)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _draw_room(out, ground, turn, extents, faces, hangings, boxes, seed, table):
     side = out.shape[0]
     c, s = turn[0], turn[1]

@@ -45,7 +45,7 @@ def ground_of(stage: Stage) -> Ground:
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scatter(ix, iy, seed):
     """A number 0..1 that depends on two whole numbers and a seed without visible order."""
     h = ix * 374761393 + iy * 668265263 + seed * 1442695041
@@ -54,7 +54,7 @@ def scatter(ix, iy, seed):
     return np.float32(h & 0xFFFF) * np.float32(1 / 65535)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def value_noise(x, y, seed):
     """Smooth noise 0..1 with one cell to the unit."""
     fx, fy = np.floor(x), np.floor(y)
@@ -67,7 +67,7 @@ def value_noise(x, y, seed):
     return a + u * (b - a) + v * (c - a + u * (a - b - c + d))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def layered_noise(x, y, seed, octaves):
     """Several octaves of :func:`value_noise`, each half as strong, 0..1."""
     total, share, sum_of_shares = _ZERO, _ONE, _ZERO
@@ -79,7 +79,7 @@ def layered_noise(x, y, seed, octaves):
     return total / sum_of_shares
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def ray(ground, row, column, side):
     """Unit direction of the ray through a pixel, ground axes."""
     step = np.float32(2) * ground.tangent / np.float32(side)
@@ -93,7 +93,7 @@ def ray(ground, row, column, side):
     return x, y, z
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def light_on(ground, x, y, z, nx, ny, nz, shadowed):
     """Light (3) on a matt surface with the normal n; the figure throws its shadow on it if ``shadowed``."""
     lighting, m = ground.lighting, ground.to_ground
@@ -146,7 +146,7 @@ def light_on(ground, x, y, z, nx, ny, nz, shadowed):
     return red, green, blue
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def write_pixel(out, row, column, red, green, blue, table):
     """Encode linear light as the camera does."""
     out[row, column, 0] = table[np.int64(np.sqrt(min(max(red, _ZERO), _TOP)) * _STEPS)]

@@ -12,12 +12,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from h2k_rt.data.people.folds import fold_at
+from h2k_rt.data.people.folds import BLOCK
+from h2k_rt.data.people.points import scratch, smooth_points, surface_point
 from h2k_rt.data.people.shadows import lit_share
 from h2k_rt.data.people.textures import ENCODE_MAX, ENCODE_STEPS
 
-#: A displacement h along the normal moves the depth by h / cos; below this cosine it is limited (silhouettes).
-_MIN_COSINE = np.float32(0.3)
 #: Reach of the ambient occlusion in metres, and its places around the pixel as shares of it.
 _REACH = np.float32(0.11)
 _AROUND = np.array(
@@ -26,33 +25,6 @@ _AROUND = np.array(
 )
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _STEPS, _TOP = np.float32(ENCODE_STEPS), np.float32(ENCODE_MAX * 0.999)
-
-
-class DrawnMesh(NamedTuple):
-    """A surface's geometry as the kernels read it.
-
-    Attributes:
-        screen: (V, 3) float32, see raster.py; points, normals: (V, 3) float32 camera axes, normals outward.
-        faces: (F, 3) int32; rest: (V, 3) float32; fold: (V,) float32 metres, empty: no folds; pattern: of folds.fold_pattern.
-    """
-
-    screen: NDArray[np.float32]
-    points: NDArray[np.float32]
-    normals: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    rest: NDArray[np.float32]
-    fold: NDArray[np.float32]
-    pattern: NDArray[np.float32]
-
-
-class Lens(NamedTuple):
-    """focal and half in pixels; ``nu = scale * metres along the ray + offset``; smooth: 1 curved faces, 0 flat ones."""
-
-    focal: np.float32
-    half: np.float32
-    scale: np.float32
-    offset: np.float32
-    smooth: np.float32
 
 
 class Material(NamedTuple):
@@ -76,102 +48,7 @@ class Lighting(NamedTuple):
     shadow_table: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _fold(mesh, a, b, c, w0, w1, w2, footprint, nx, ny, nz):
-    """Height in metres of the folds at a point of a face, and the normal bent by them."""
-    fa, fb, fc = mesh.fold[a], mesh.fold[b], mesh.fold[c]
-    amplitude = w0 * fa + w1 * fb + w2 * fc
-    if amplitude < np.float32(1e-6):
-        return _ZERO, nx, ny, nz
-    rest, points = mesh.rest, mesh.points
-    x = w0 * rest[a, 0] + w1 * rest[b, 0] + w2 * rest[c, 0]
-    y = w0 * rest[a, 1] + w1 * rest[b, 1] + w2 * rest[c, 1]
-    z = w0 * rest[a, 2] + w1 * rest[b, 2] + w2 * rest[c, 2]
-    h, gx, gy, gz = fold_at(x, y, z, mesh.pattern, footprint)
-    # Change of the height along the two edges, then its gradient on the posed face.
-    d1 = gx * (rest[b, 0] - rest[a, 0]) + gy * (rest[b, 1] - rest[a, 1]) + gz * (rest[b, 2] - rest[a, 2])
-    d2 = gx * (rest[c, 0] - rest[a, 0]) + gy * (rest[c, 1] - rest[a, 1]) + gz * (rest[c, 2] - rest[a, 2])
-    d1, d2 = amplitude * d1 + h * (fb - fa), amplitude * d2 + h * (fc - fa)
-    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
-    vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
-    uu, uv, vv = ux * ux + uy * uy + uz * uz, ux * vx + uy * vy + uz * vz, vx * vx + vy * vy + vz * vz
-    det = uu * vv - uv * uv
-    if det < np.float32(1e-5) * uu * vv or det <= 0:
-        return amplitude * h, nx, ny, nz
-    p, q = (vv * d1 - uv * d2) / det, (uu * d2 - uv * d1) / det
-    sx, sy, sz = p * ux + q * vx, p * uy + q * vy, p * uz + q * vz
-    steep = sx * sx + sy * sy + sz * sz
-    limit = np.float32(1.5)
-    factor = _ONE if steep < limit * limit else limit / np.sqrt(steep)
-    nx, ny, nz = nx - sx * factor, ny - sy * factor, nz - sz * factor
-    inverse = _ONE / np.sqrt(nx * nx + ny * ny + nz * nz)
-    return amplitude * h, nx * inverse, ny * inverse, nz * inverse
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _bulge(mesh, a, b, c, w0, w1, w2, x, y, z, nx, ny, nz):
-    """Height in metres of the curved face over the flat one.
-
-    The point is projected to each corner's tangent plane, the ways are averaged (Phong tessellation, Boubekeur and Alexa 2008).
-    Half of the way reproduces spheres to second order.
-    """
-    points, normals = mesh.points, mesh.normals
-    total, edge = _ZERO, _ZERO
-    for k, w in ((a, w0), (b, w1), (c, w2)):
-        dx, dy, dz = points[k, 0] - x, points[k, 1] - y, points[k, 2] - z
-        mx, my, mz = normals[k, 0], normals[k, 1], normals[k, 2]
-        total += w * (dx * mx + dy * my + dz * mz) * (mx * nx + my * ny + mz * nz)
-        edge = max(edge, dx * dx + dy * dy + dz * dz)
-    # At creases the vertex normals mean nothing: no more than a tenth of the face's size.
-    limit = np.float32(0.1) * np.sqrt(edge)
-    return min(max(total * np.float32(0.5), -limit), limit)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _surface_point(mesh, t, column, row, lens):
-    """Weights of the face's corners, point, normal (outward, bent), depth in nu, 1 if the face shows its outside."""
-    a, b, c = mesh.faces[t, 0], mesh.faces[t, 1], mesh.faces[t, 2]
-    screen, points, normals = mesh.screen, mesh.points, mesh.normals
-    px, py = np.float64(column) + 0.5, np.float64(row) + 0.5
-    ax, ay = screen[a, 0] - px, screen[a, 1] - py
-    bx, by = screen[b, 0] - px, screen[b, 1] - py
-    cx, cy = screen[c, 0] - px, screen[c, 1] - py
-    v0, v1, v2 = (bx * cy - cx * by) * screen[a, 2], (cx * ay - ax * cy) * screen[b, 2], (ax * by - bx * ay) * screen[c, 2]
-    inverse = 1.0 / (v0 + v1 + v2)
-    w0, w1 = np.float32(v0 * inverse), np.float32(v1 * inverse)
-    w2 = _ONE - w0 - w1
-    z = points[a, 2] + w1 * (points[b, 2] - points[a, 2]) + w2 * (points[c, 2] - points[a, 2])
-    tx, ty = (np.float32(px) - lens.half) / lens.focal, (np.float32(py) - lens.half) / lens.focal
-    x, y = tx * z, ty * z
-    length = np.sqrt(tx * tx + ty * ty + _ONE)
-    dx, dy, dz = tx / length, ty / length, _ONE / length
-    nx = w0 * normals[a, 0] + w1 * normals[b, 0] + w2 * normals[c, 0]
-    ny = w0 * normals[a, 1] + w1 * normals[b, 1] + w2 * normals[c, 1]
-    nz = w0 * normals[a, 2] + w1 * normals[b, 2] + w2 * normals[c, 2]
-    norm = np.sqrt(nx * nx + ny * ny + nz * nz)
-    ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
-    vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
-    fx, fy, fz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-    outside = fx * dx + fy * dy + fz * dz < 0
-    if norm < np.float32(1e-3) or lens.smooth <= 0:
-        nx, ny, nz = fx, fy, fz
-        norm = np.sqrt(fx * fx + fy * fy + fz * fz) + np.float32(1e-20)
-    nx, ny, nz = nx / norm, ny / norm, nz / norm
-    height = _ZERO
-    cosine = nx * dx + ny * dy + nz * dz
-    # The sign of the face, not of the interpolated normal, says which way is up at a silhouette.
-    steep = -max(-cosine, _MIN_COSINE) if outside else max(cosine, _MIN_COSINE)
-    if lens.smooth > 0:
-        height = _bulge(mesh, a, b, c, w0, w1, w2, x, y, z, nx, ny, nz)
-    if mesh.fold.shape[0] > 0:
-        lift, nx, ny, nz = _fold(mesh, a, b, c, w0, w1, w2, z / lens.focal / abs(steep), nx, ny, nz)
-        height += lift
-    way = height / steep
-    nu = lens.scale * (z * length + way) + lens.offset
-    return w0, w1, w2, x + dx * way, y + dy * way, z + dz * way, nx, ny, nz, dx, dy, dz, nu, outside
-
-
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _facing(nx, ny, nz, dx, dy, dz, flip, sign):
     """The normal on the wanted side of the view: toward it (sign -1) or away (sign 1)."""
     if flip:
@@ -186,29 +63,37 @@ def _facing(nx, ny, nz, dx, dy, dz, flip, sign):
     return nx, ny, nz
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def trace_back(pixels, hits, mesh, lens, front, depth, normal):
     """Depth (S, S), no less than ``front``, and normal (S, S, 3) of the farthest surface."""
-    for i in range(pixels.shape[0]):
-        row, column = pixels[i, 0], pixels[i, 1]
-        _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
-        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside, _ONE)
-        depth[row, column] = max(nu, front[row, column])
-        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+    found, block = scratch()
+    for first in range(0, pixels.shape[0], BLOCK):
+        count = min(BLOCK, pixels.shape[0] - first)
+        smooth_points(pixels, first, count, hits, mesh, lens, found, block)
+        for i in range(count):
+            row, column = pixels[first + i, 0], pixels[first + i, 1]
+            _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = surface_point(mesh, hits[row, column], i, found, block, lens)
+            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside, _ONE)
+            depth[row, column] = max(nu, front[row, column])
+            normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def trace_front(pixels, hits, mesh, lens, front, depth, normal):
     """Depth (S, S) and normal (S, S, 3) of the nearest surface, without colour; ``front`` is ``depth``."""
-    for i in range(pixels.shape[0]):
-        row, column = pixels[i, 0], pixels[i, 1]
-        _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, hits[row, column], column, row, lens)
-        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
-        depth[row, column] = nu
-        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+    found, block = scratch()
+    for first in range(0, pixels.shape[0], BLOCK):
+        count = min(BLOCK, pixels.shape[0] - first)
+        smooth_points(pixels, first, count, hits, mesh, lens, found, block)
+        for i in range(count):
+            row, column = pixels[first + i, 0], pixels[first + i, 1]
+            _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = surface_point(mesh, hits[row, column], i, found, block, lens)
+            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
+            depth[row, column] = nu
+            normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def texel(texture, u, v, decode):
     """Bilinear linear colour; the texture repeats."""
     h, w = texture.shape[0], texture.shape[1]
@@ -235,7 +120,7 @@ def texel(texture, u, v, decode):
     return red, green, blue
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _base_colour(mesh, material, t, w0, w1, w2, decode):
     """Linear colour of a point of a face, before the tint."""
     colours = material.colours
@@ -252,7 +137,7 @@ def _base_colour(mesh, material, t, w0, w1, w2, decode):
     return texel(material.texture, u, v, decode)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _openness(nearness, column, row, lens, x, y, z, nx, ny, nz):
     """Share of the surroundings' light that reaches a point past the surfaces beside it on the screen."""
     size = nearness.shape[0]
@@ -276,7 +161,7 @@ def _openness(nearness, column, row, lens, x, y, z, nx, ny, nz):
     return max(_ONE - hidden * np.float32(0.17), np.float32(0.2))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _lit(lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness):
     """Diffuse light (3) that a white surface would send out, and mirrored light (3)."""
     ambient = lighting.ambient
@@ -326,12 +211,12 @@ def _lit(lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness):
     return red, green, blue, mirror_red, mirror_green, mirror_blue
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _encoded(value, table):
     return table[np.int64(np.sqrt(min(max(value, _ZERO), _TOP)) * _STEPS)]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def shade_front(pixels, hits, mesh, lens, material, lighting, nearness, decode, encode, encode_tone, depth, normal, albedo, rgb):
     """Depth, normal, albedo and shaded colour of the nearest surface.
 
@@ -341,22 +226,26 @@ def shade_front(pixels, hits, mesh, lens, material, lighting, nearness, decode, 
         depth: (S, S) float32; normal: (S, S, 3) float32; albedo, rgb: (S, S, 3) uint8; written where ``pixels`` says.
     """
     tint = material.tint
-    for i in range(pixels.shape[0]):
-        row, column = pixels[i, 0], pixels[i, 1]
-        t = hits[row, column]
-        w0, w1, w2, x, y, z, nx, ny, nz, dx, dy, dz, nu, outside = _surface_point(mesh, t, column, row, lens)
-        nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
-        depth[row, column] = nu
-        normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
-        base_red, base_green, base_blue = _base_colour(mesh, material, t, w0, w1, w2, decode)
-        base_red, base_green, base_blue = base_red * tint[0], base_green * tint[1], base_blue * tint[2]
-        albedo[row, column, 0] = _encoded(base_red, encode)
-        albedo[row, column, 1] = _encoded(base_green, encode)
-        albedo[row, column, 2] = _encoded(base_blue, encode)
-        openness = _openness(nearness, column, row, lens, x, y, z, nx, ny, nz)
-        red, green, blue, mirror_red, mirror_green, mirror_blue = _lit(
-            lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness
-        )
-        rgb[row, column, 0] = _encoded(base_red * red + mirror_red, encode_tone)
-        rgb[row, column, 1] = _encoded(base_green * green + mirror_green, encode_tone)
-        rgb[row, column, 2] = _encoded(base_blue * blue + mirror_blue, encode_tone)
+    found, block = scratch()
+    for first in range(0, pixels.shape[0], BLOCK):
+        count = min(BLOCK, pixels.shape[0] - first)
+        smooth_points(pixels, first, count, hits, mesh, lens, found, block)
+        for i in range(count):
+            row, column = pixels[first + i, 0], pixels[first + i, 1]
+            t = hits[row, column]
+            w0, w1, w2, x, y, z, nx, ny, nz, dx, dy, dz, nu, outside = surface_point(mesh, t, i, found, block, lens)
+            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
+            depth[row, column] = nu
+            normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
+            base_red, base_green, base_blue = _base_colour(mesh, material, t, w0, w1, w2, decode)
+            base_red, base_green, base_blue = base_red * tint[0], base_green * tint[1], base_blue * tint[2]
+            albedo[row, column, 0] = _encoded(base_red, encode)
+            albedo[row, column, 1] = _encoded(base_green, encode)
+            albedo[row, column, 2] = _encoded(base_blue, encode)
+            openness = _openness(nearness, column, row, lens, x, y, z, nx, ny, nz)
+            red, green, blue, mirror_red, mirror_green, mirror_blue = _lit(
+                lighting, material, x, y, z, nx, ny, nz, dx, dy, dz, openness
+            )
+            rgb[row, column, 0] = _encoded(base_red * red + mirror_red, encode_tone)
+            rgb[row, column, 1] = _encoded(base_green * green + mirror_green, encode_tone)
+            rgb[row, column, 2] = _encoded(base_blue * blue + mirror_blue, encode_tone)

@@ -96,7 +96,7 @@ def draw_shadows(table: NDArray[np.float32], meshes: Sequence[tuple[NDArray, ...
     return ShadowMaps(maps, table)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def lit_share(maps, table, number, x, y, z):
     """Share of a light that reaches a point (camera axes), 0..1: the mean of 3 x 3 texels around it, bilinear."""
     x, y, z = x - table[number, 9], y - table[number, 10], z - table[number, 11]
