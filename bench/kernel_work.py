@@ -110,6 +110,8 @@ def _relief(w: Workload) -> dict[str, Work]:
     cells = [2 * w.window // 4 // 4**level for level in range(LEVELS)]
     fine, coarse, coarsest = sum(cells[:-1]), sum(cells[1:]), cells[-1]
     return {
+        "relief_start": Work(8, 2, "two numbers written"),
+        "relief_bounds": Work(8 * w.window, 4 * w.window, "two depths read per pixel"),
         "relief_equations": Work(
             (8 + 6 * w.half) * w.window + 16 * cells[0],
             80 * cells[0],
