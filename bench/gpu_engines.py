@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), *(str(ROOT / name) for name in ("bench", "tests", "ex
 from h2k_engines import DeviceEngine, EngineFailure  # noqa: E402
 from h2k_kernels.launch import DeviceFailure, Runtime  # noqa: E402
 
-from h2k_rt.benchmark import percentiles, usual_feeds  # noqa: E402
+from h2k_rt.benchmark import percentiles, usual_binding  # noqa: E402
 from h2k_rt.bundle import NETWORKS, Bundle  # noqa: E402
 from h2k_rt.engine_check import Checker  # noqa: E402
 from h2k_rt.engines import DeviceEngines  # noqa: E402
@@ -51,17 +51,8 @@ class Timer:
 
     def network(self, bundle: Bundle, engine: DeviceEngine, stream: Any) -> Row:
         """Milliseconds of single runs, and runs per second."""
-        runtime, entry = self._runtime, bundle.networks[engine.name]
-        free = {name: sizes[1] for name, sizes in entry.profile.items()}
-        feeds = usual_feeds(entry, engine.inputs)
-        inputs = {key: runtime.empty(value.shape, value.dtype) for key, value in feeds.items()}
-        for key, array in inputs.items():
-            runtime.upload(array, feeds[key], stream)
-        outputs = {
-            key: runtime.empty([n if isinstance(n, int) else free[n] for n in spec.shape], spec.dtype)
-            for key, spec in engine.outputs.items()
-        }
-        binding = engine.bind(inputs, outputs, stream)
+        runtime = self._runtime
+        binding = usual_binding(runtime, bundle.networks[engine.name], engine, stream)
         for _ in range(3):  # allocates, and chooses algorithms
             binding.enqueue(stream)
         runtime.synchronize(stream)

@@ -29,6 +29,9 @@ from h2k_rt.reconstruct import Reconstruction, Reconstructor, Subject, find_subj
 from h2k_rt.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
+    from h2k_engines import Binding, DeviceEngine
+    from h2k_kernels.launch.runtime import Runtime, Stream
+
     from h2k_rt.device.pipeline import DevicePipeline
 
 PERCENTILES = (50, 90, 99)
@@ -180,16 +183,7 @@ def networks_on_gpu(pipeline: DevicePipeline, bundle: Bundle, runs: int, warmup:
     with runtime.active():
         for name, engine in pipeline.chain.engines.items():
             stream = pipeline.chain.stream_of(name)
-            feeds = usual_feeds(bundle.networks[name], engine.inputs)
-            free = {d: sizes[1] for d, sizes in bundle.networks[name].profile.items()}
-            inputs = {key: runtime.empty(value.shape, value.dtype) for key, value in feeds.items()}
-            for key, array in inputs.items():
-                runtime.upload(array, feeds[key], stream)
-            outputs = {
-                key: runtime.empty([n if isinstance(n, int) else free[n] for n in spec.shape], spec.dtype)
-                for key, spec in engine.outputs.items()
-            }
-            binding = engine.bind(inputs, outputs, stream)
+            binding = usual_binding(runtime, bundle.networks[name], engine, stream)
             start, end = runtime.event(timing=True), runtime.event(timing=True)
             clock: list[float] = []
 
@@ -202,6 +196,19 @@ def networks_on_gpu(pipeline: DevicePipeline, bundle: Bundle, runs: int, warmup:
             counted = len(timed(run, runs, warmup, seconds / len(NETWORKS)))
             times[name] = clock[-counted:]
     return times
+
+
+def usual_binding(runtime: Runtime, entry: Network, engine: DeviceEngine, stream: Stream) -> Binding:
+    """A network bound to memory of its own that holds :func:`usual_feeds`."""
+    feeds, free = usual_feeds(entry, engine.inputs), {name: sizes[1] for name, sizes in entry.profile.items()}
+    inputs = {key: runtime.empty(value.shape, value.dtype) for key, value in feeds.items()}
+    for key, array in inputs.items():
+        runtime.upload(array, feeds[key], stream)
+    outputs = {
+        key: runtime.empty([n if isinstance(n, int) else free[n] for n in spec.shape], spec.dtype)
+        for key, spec in engine.outputs.items()
+    }
+    return engine.bind(inputs, outputs, stream)
 
 
 def peak_mib() -> float | None:

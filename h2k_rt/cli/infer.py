@@ -56,6 +56,16 @@ class Precision(str, Enum):
     fp32 = "fp32"
 
 
+Engine = Annotated[
+    EngineKind, typer.Option("--engine", help="What runs the networks; auto is the best that is ready. See docs/engines.md.")
+]
+OnDevice = Annotated[
+    Device, typer.Option("--device", help="Where they run; auto is the GPU if build-engines was run for it, else the CPU.")
+]
+Faces = Annotated[int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")]
+
+
 def _height(value: float) -> float:
     if not (math.isfinite(value) and 0.1 <= value <= 10):
         raise typer.BadParameter("a person's height is between 0.1 and 10 metres")
@@ -85,9 +95,7 @@ def infer(
     height: Annotated[
         float, typer.Option("--height", metavar="METRES", callback=_height, help="The person's height; it sets the scale.")
     ] = 1.70,
-    faces: Annotated[
-        int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")
-    ] = None,
+    faces: Faces = None,
     poisson_depth: Annotated[
         int, typer.Option("--poisson-depth", metavar="N", min=4, max=12, help="Octree depth of --mesh poisson.")
     ] = 10,
@@ -96,19 +104,13 @@ def infer(
     ] = False,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <photo>_preview.png.")] = True,
     save_maps: Annotated[bool, typer.Option("--save-maps", help="Also write normals, depth and mask as PNG.")] = False,
-    engine: Annotated[
-        EngineKind, typer.Option("--engine", help="What runs the networks; auto is the best that is ready. See docs/engines.md.")
-    ] = EngineKind.auto,
-    device: Annotated[
-        Device, typer.Option("--device", help="Where they run; auto is the GPU if build-engines was run for it, else the CPU.")
-    ] = Device.auto,
+    engine: Engine = EngineKind.auto,
+    device: OnDevice = Device.auto,
     precision: Annotated[
         Precision,
         typer.Option("--precision", help="Of the networks on a GPU; auto is fp16, but fp32 for the trunk."),
     ] = Precision.auto,
-    threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")
-    ] = None,
+    threads: Threads = None,
     parity: Annotated[bool, typer.Option("--parity", help="Do exactly what the published program does, defects included.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results and timings per stage as JSON.")] = False,
     debug: Debug = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from h2k_rt.cli.common import Debug, reporting, stdout_for_results, tell
-from h2k_rt.cli.infer import Device, EngineKind, MeshFormat, Precision
+from h2k_rt.cli.infer import Device, Engine, EngineKind, Faces, MeshFormat, OnDevice, Precision, Threads
 
 if TYPE_CHECKING:
     from h2k_rt.cli.results import Batch
@@ -68,22 +68,14 @@ def infer_views(
     ] = None,
     resolution: Annotated[Resolution, typer.Option("--resolution", help="Cells of the cube's side.")] = Resolution.r256,
     dense: Annotated[bool, typer.Option("--dense", help="Evaluate the whole grid, not coarse to fine.")] = False,
-    faces: Annotated[
-        int | None, typer.Option("--faces", metavar="N", min=100, help="Simplify the mesh to about N triangles.")
-    ] = None,
+    faces: Faces = None,
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write <name>_preview.png.")] = True,
-    engine: Annotated[
-        EngineKind, typer.Option("--engine", help="What runs the networks; auto is the best that is ready. See docs/engines.md.")
-    ] = EngineKind.auto,
-    device: Annotated[
-        Device, typer.Option("--device", help="Where they run; auto is the GPU if build-engines was run for it, else the CPU.")
-    ] = Device.auto,
+    engine: Engine = EngineKind.auto,
+    device: OnDevice = Device.auto,
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of the networks on a GPU; auto is fp16 where the model has it.")
     ] = Precision.auto,
-    threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads; all cores if not given.")
-    ] = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results and timings per stage as JSON.")] = False,
     debug: Debug = False,
 ) -> None:
