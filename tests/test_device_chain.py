@@ -9,11 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from h2k_kernels import integrate_normals
 from host_runtime import HostEngine, HostRuntime
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from h2k_rt.bundle import Bundle
+from h2k_rt.constants import Method
 from h2k_rt.device.job import Job
 from h2k_rt.device.pipeline import DevicePipeline, DeviceResult
 from h2k_rt.engines import open_engines
@@ -42,13 +44,13 @@ class Subject:
     mask: NDArray[np.uint8]
     joints: NDArray[np.float64]
     bundle: Bundle
+    method: Method
     shift: float = 0.0
 
     def framed(self) -> tuple[Framing, PartTransforms]:
-        method = self.bundle.settings()
-        framing = frame_person(self.mask, self.joints, method)
+        framing = frame_person(self.mask, self.joints, self.method)
         framing = replace(framing, dx=framing.dx + self.shift, dy=framing.dy - self.shift)
-        return framing, fit_parts(framing.joints(self.joints), method.size)
+        return framing, fit_parts(framing.joints(self.joints), self.method.size)
 
     def job(self) -> Job:
         return Job.of(self.rgb, self.mask, *self.framed())
@@ -58,7 +60,7 @@ class Subject:
 
     def on_cpu(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], CanvasMaps]:
         """Canvas, mask and maps as the CPU pipeline makes them."""
-        method = self.bundle.settings()
+        method = self.method
         framing, transforms = self.framed()
         rgb = framing.image(self.rgb, border=cv2.BORDER_REPLICATE)
         mask = framing.image(self.mask, border=cv2.BORDER_CONSTANT)
@@ -74,16 +76,18 @@ def subject() -> Subject:
     pytest.importorskip("onnxruntime")
     photo = load_photo(EXAMPLE)
     person = PersonFinder(2).find(photo.rgb)[0]
-    return Subject(photo.rgb, person.mask, person.joints, Bundle.open("small"))
+    bundle = Bundle.open("small")
+    return Subject(photo.rgb, person.mask, person.joints, bundle, bundle.settings())
 
 
-def open_pipeline(bundle: Bundle, seed: int = 0) -> tuple[DevicePipeline, HostRuntime]:
+def open_pipeline(subject: Subject, seed: int = 0) -> tuple[DevicePipeline, HostRuntime]:
     runtime = HostRuntime(seed)
+    bundle = subject.bundle
 
     def open_engine(name: str, stream: object) -> HostEngine:
         return HostEngine(runtime, bundle.network(name), name=name, stream=stream)  # type: ignore[arg-type]
 
-    return DevicePipeline(bundle.settings(), open_engine, runtime), runtime  # type: ignore[arg-type]
+    return DevicePipeline(subject.method, open_engine, runtime), runtime  # type: ignore[arg-type]
 
 
 def check_against_cpu(result: DeviceResult, subject: Subject) -> None:
@@ -123,7 +127,7 @@ def check_mesh_against_cpu(result: DeviceResult, subject: Subject) -> None:
     mesh, depth = result.surface.mesh, result.surface.depth
     framing, _ = subject.framed()
     joints = framing.joints(subject.joints)
-    want = make_surface(result.maps.depth, result.rgb, result.mask, joints, subject.bundle.settings())
+    want = make_surface(result.maps.depth, result.rgb, result.mask, joints, subject.method)
     assert (depth.mask == want.depth.mask).mean() > 0.9999
     both = depth.mask & want.depth.mask
     for have, expected in ((depth.front, want.depth.front), (depth.back, want.depth.back)):
@@ -133,7 +137,7 @@ def check_mesh_against_cpu(result: DeviceResult, subject: Subject) -> None:
     assert is_closed(mesh.faces)
     same_mask = CleanDepth(depth.front, depth.back, depth.mask)
     colours = canvas_colours(result.rgb, depth.mask, joints)
-    twin = grid_mesh(same_mask, *colours, method=subject.bundle.settings())
+    twin = grid_mesh(same_mask, *colours, method=subject.method)
     assert_array_equal(mesh.faces, twin.faces)
     assert_allclose(mesh.vertices, twin.vertices, atol=1e-6)
     count = int(pixels_of(manifold_cells(depth.mask)).sum())
@@ -142,7 +146,7 @@ def check_mesh_against_cpu(result: DeviceResult, subject: Subject) -> None:
 
 
 def test_photos_one_after_the_other(subject: Subject) -> None:
-    pipeline, runtime = open_pipeline(subject.bundle)
+    pipeline, runtime = open_pipeline(subject)
     first = pipeline.reconstruct(subject.job(), subject.canvas_joints())
     assert pipeline.replays == 0 and not pipeline.take_notes()
     check_against_cpu(first, subject)
@@ -169,3 +173,19 @@ def test_photos_one_after_the_other(subject: Subject) -> None:
     assert pipeline.replays == 3 and runtime.allocations == allocations + 3
     same(third, first)
     pipeline.close()
+
+
+def test_relief_of_the_normals(subject: Subject) -> None:
+    """Of the same depth and normals the relief is the CPU's, to 1e-5 nu."""
+    wavelength, made = 150.0, []
+    for each in (None, wavelength):
+        with_relief = replace(subject, method=replace(subject.method, relief_wavelength_px=each))
+        pipeline, _ = open_pipeline(with_relief)
+        made.append(pipeline.run(with_relief.job()).maps)
+        pipeline.close()
+    plain, have = made
+    normal_z, unit = subject.method.normal_z, subject.method.depth_unit_px
+    want = integrate_normals(plain.depth, plain.normals, wavelength=wavelength, normal_z=normal_z, depth_unit=unit)
+    assert_allclose(have.depth, want, atol=1e-5)
+    person = plain.depth[0] < plain.depth[1]
+    assert (want - plain.depth)[:, person].std() > 1e-3, "the comparison is of something"

@@ -151,6 +151,7 @@ class DevicePipeline:
         chain, size = self.chain, job.window.size
         chain.enqueue(launch, self._photos.photos, self._photos.masks, size)
         depth, canvas, origin = chain.trunk("depth", size), chain.arena.array("canvas"), chain.parameters["origin"]
+        self.surface.enqueue_relief(launch, depth, chain.trunk("normals", size), chain.main)
         self.surface.enqueue_clean(launch, depth, canvas, origin, chain.main)
 
     def enqueue_mesh(self, launch: Launcher, job: Job, fills: int) -> None:

@@ -1,4 +1,4 @@
-"""From high-resolution depth to mesh arrays on the GPU: clean-up, colours, grid mesh; the twin of h2k_rt.surface.
+"""From high-resolution depth to mesh arrays on the GPU: relief, clean-up, colours, grid mesh; the twin of h2k_rt.surface.
 
 What the back of head and trunk looks like is worked out on the host from the photo alone, at a quarter of the resolution, while the
 GPU runs the networks; here it is only laid over the front's colours.
@@ -17,6 +17,8 @@ from h2k_kernels.launch.clean_depth import COUNTS, clean_depth
 from h2k_kernels.launch.clean_depth import scratch_bytes as clean_scratch
 from h2k_kernels.launch.depth_to_mesh import MeshArrays, depth_to_mesh
 from h2k_kernels.launch.depth_to_mesh import scratch_bytes as mesh_scratch
+from h2k_kernels.launch.integrate_normals import integrate_normals
+from h2k_kernels.launch.integrate_normals import scratch_bytes as relief_scratch
 from h2k_kernels.launch.person_colours import FILL_PLANES, fill_scratch_bytes, plan, plan_fill
 from h2k_kernels.launch.person_colours import scratch_bytes as colour_scratch
 from h2k_kernels.launch.runtime import Runtime, Stream
@@ -95,7 +97,8 @@ class SurfaceChain:
     def _tensors(self, window: Size) -> dict[str, Tensor]:
         height, width = window
         byte, int32 = np.dtype(np.uint8), np.dtype(np.int32)
-        scratch = max(size(height, width) for size in (clean_scratch, colour_scratch, fill_scratch_bytes, mesh_scratch))
+        stages = (relief_scratch, clean_scratch, colour_scratch, fill_scratch_bytes, mesh_scratch)
+        scratch = max(size(height, width) for size in stages)
         return {
             "depth": Tensor((1, 2, height, width)),
             "mask": Tensor((1, height, width), byte),
@@ -153,6 +156,30 @@ class SurfaceChain:
         return counts.vertices <= self._vertices and counts.faces <= self._faces
 
     # Steps
+
+    def enqueue_relief(self, launch: Any, depth: DeviceArray, normals: DeviceArray, stream: Stream) -> None:
+        """Lay the relief of the fused normals on the trunk's depth, in place, if the method asks for it.
+
+        Args:
+            depth, normals: (1, 2, h, w) and (1, 6, h, w) of the window.
+
+        Raises:
+            DeviceFailure: a step was refused.
+        """
+        method = self._method
+        if method.relief_wavelength_px is None:
+            return
+        launch.mark("relief")
+        integrate_normals(
+            launch,
+            depth,
+            normals,
+            self._scratch(relief_scratch(*depth.shape[2:])),
+            wavelength=method.relief_wavelength_px,
+            normal_z=method.normal_z,
+            depth_unit=method.depth_unit_px,
+            stream=stream,
+        )
 
     def enqueue_clean(self, launch: Any, depth: DeviceArray, canvas: DeviceArray, origin: DeviceArray, stream: Stream) -> None:
         """Clean the trunk's depth: (1, 2, h, w) float32.
