@@ -31,6 +31,7 @@ from h2k_rt.engines import open_engines
 from h2k_rt.errors import EngineError
 from h2k_rt.photo import Photo
 from h2k_rt.views import reconstruct as pipeline
+from h2k_rt.views.network_picture import CHANNELS
 from h2k_rt.views.networks import HostNetworks
 from h2k_rt.views.octree import make_grid
 from h2k_rt.views.reconstruct import ViewReconstruction, ViewReconstructor
@@ -83,7 +84,7 @@ def on_cpu(bundle: Bundle) -> HostNetworks:
 def scene(views: int, count: int = 1500) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Pictures, projections and points."""
     _, projections, points = feature_case(views, (1,), count)
-    return np.random.default_rng(views).uniform(-1, 1, (views, 4, PICTURE, PICTURE)).astype(np.float32), projections, points
+    return np.random.default_rng(views).uniform(-1, 1, (views, CHANNELS, PICTURE, PICTURE)).astype(np.float32), projections, points
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from view_rules import feature_case
 
 from h2k_rt.bundle import Bundle
 from h2k_rt.networks.view_net import PointNet, ViewNet, ViewNetShape
+from h2k_rt.views.network_picture import CHANNELS
 
 TINY = ViewNetShape(width=0.125, stages=3, picture=64)
 
@@ -26,7 +27,7 @@ def tiny_net(shape: ViewNetShape = TINY) -> ViewNet:
 def inputs(views: int, picture: int, points: int = 50) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     _, projections, cube = feature_case(views, (1,), points)
     torch.manual_seed(1)
-    return torch.randn(1, views, 4, picture, picture), torch.from_numpy(projections)[None], torch.from_numpy(cube)[None]
+    return torch.randn(1, views, CHANNELS, picture, picture), torch.from_numpy(projections)[None], torch.from_numpy(cube)[None]
 
 
 def onnx_runtime(graph: Path | bytes, name: str) -> Engine:

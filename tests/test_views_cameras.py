@@ -14,7 +14,7 @@ from view_scenes import BALLS, draw, occupied, ring
 from h2k_rt.errors import CameraError, MaskError
 from h2k_rt.views.camera_files import load_cameras, match_cameras, save_cameras
 from h2k_rt.views.cameras import CalibratedCamera, camera_of_matrix
-from h2k_rt.views.network_picture import network_view, projection_of
+from h2k_rt.views.network_picture import network_view, outline_distance, projection_of
 from h2k_rt.views.subject import check_views, find_cube
 from h2k_rt.views.turntable import turntable_cameras
 
@@ -203,7 +203,7 @@ def test_network_pictures_follow_their_projection() -> None:
     cube = find_cube(ring(3), [draw(c) for c in ring(3)])
     rgb = np.dstack([mask, np.full_like(mask, 128), mask // 2])
     view = network_view(camera, rgb, mask, cube, 96)
-    assert view.picture.shape == (4, 96, 96) and view.picture[:3, 0, 0].tolist() == [0, 0, 0]
+    assert view.picture.shape == (5, 96, 96) and view.picture[:3, 0, 0].tolist() == [0, 0, 0]
     inside = points(4000)
     q = (inside - cube.centre) / cube.radius
     inside, q = inside[abs(q).max(axis=1) < 0.7], q[abs(q).max(axis=1) < 0.7]
@@ -219,3 +219,14 @@ def test_network_pictures_follow_their_projection() -> None:
     agreed = (mask[seen[:, 1], seen[:, 0]] > 127) == (share > 0.5)
     assert agreed[sure].mean() > 0.99
     assert (share[occupied(inside) > 0.03] > 0.5).all()
+
+
+def test_outline_distance_of_a_disc() -> None:
+    """Radius less distance to the middle, in eighths of the side, to half a pixel; -1 where nobody is."""
+    y, x = np.mgrid[:96, :96] + 0.5
+    away = np.hypot(x - 48, y - 48)
+    share = np.clip(20.5 - away, 0, 1).astype(np.float32)
+    found = outline_distance(share)
+    assert np.abs(found - np.clip((20 - away) / 12, -1, 1)).max() < 0.75 / 12
+    assert (outline_distance(np.zeros((64, 64), np.float32)) == -1).all()
+    assert (outline_distance(np.ones((64, 64), np.float32)) == 1).all()

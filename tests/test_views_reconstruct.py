@@ -30,7 +30,7 @@ class RepeatingEncoder:
     """Gives the picture's colours and mask back at a quarter of the size, channels last."""
 
     name = provider = "repeats"
-    inputs: ClassVar = {"picture": TensorSpec("picture", np.dtype(np.float32), (1, 4, PICTURE, PICTURE))}
+    inputs: ClassVar = {"picture": TensorSpec("picture", np.dtype(np.float32), (1, 5, PICTURE, PICTURE))}
     outputs: ClassVar = {"features1": TensorSpec("features1", np.dtype(np.float32), (1, PICTURE // 4, PICTURE // 4, CHANNELS))}
 
     def run(self, feeds: dict[str, NDArray]) -> dict[str, NDArray]:

@@ -23,6 +23,7 @@ def view_bundle(merge: str = "mean") -> Path:
     from view_rules import feature_case
 
     from h2k_rt.networks.view_net import ViewNet, ViewNetShape
+    from h2k_rt.views.network_picture import CHANNELS
 
     torch.set_num_threads(1)
     torch.manual_seed(3)
@@ -30,7 +31,7 @@ def view_bundle(merge: str = "mean") -> Path:
     _, projections, points = feature_case(2, (1,), 400)
     with torch.no_grad():
         last = net.points.layers[-1]
-        given = torch.rand(1, 2, 4, PICTURE, PICTURE), torch.from_numpy(projections)[None], torch.from_numpy(points)[None]
+        given = torch.rand(1, 2, CHANNELS, PICTURE, PICTURE), torch.from_numpy(projections)[None], torch.from_numpy(points)[None]
         # Untrained networks say nearly the same everywhere: spread it over (0, 1).
         value = torch.logit(net(*given)[-1])
         gain = 1.5 / value.std()

@@ -92,7 +92,7 @@ class ViewNetShape:
 
 
 class ViewEncoder(nn.Module):
-    """Picture (B, 4, S, S) -> for each stage a map (B, C, s, s), all of which training supervises."""
+    """Picture (B, 5, S, S) -> for each stage a map (B, C, s, s), all of which training supervises."""
 
     def __init__(self, shape: ViewNetShape) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class ViewNet(nn.Module):
         Stage k of the multi-scale network reads the scales up to k, those that follow being 0; PIFu's reads the map of stage k.
 
         Args:
-            pictures: (B, V, 4, S, S); projections: (B, V, 3, 4); points: (B, N, 3) in the cube.
+            pictures: (B, V, 5, S, S); projections: (B, V, 3, 4); points: (B, N, 3) in the cube.
         """
         views = pictures.shape[1]
         maps = self.encoder(pictures.flatten(0, 1))

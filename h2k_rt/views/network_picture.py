@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from h2k_rt.views.cameras import CalibratedCamera
 from h2k_rt.views.subject import Cube
 
-#: Channels of a network's picture: R, G, B, mask.
-CHANNELS = 4
+#: Channels of a network's picture: R, G, B, mask, distance to the outline.
+CHANNELS = 5
+#: The distance's reach: this share of the picture's side is 1.
+REACH = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class NetworkView:
     """A view as the networks take it.
 
     Attributes:
-        picture: (4, S, S) float32: R, G, B in [-1, 1] times the mask's share, then that share in [0, 1].
+        picture: (5, S, S) float32: R, G, B in [-1, 1] times the mask's share, that share in [0, 1], and
+            :func:`outline_distance`.
         projection: (3, 4) float32, see :func:`projection_of`.
     """
 
@@ -39,8 +42,25 @@ def network_view(camera: CalibratedCamera, rgb: NDArray[np.uint8], mask: NDArray
     """
     share = square(mask, camera, cube, size).astype(np.float32) / np.float32(255)
     colour = square(rgb, camera, cube, size).astype(np.float32) / np.float32(127.5) - np.float32(1)
-    picture = np.concatenate(((colour * share[..., None]).transpose(2, 0, 1), share[None]))
+    picture = np.concatenate(((colour * share[..., None]).transpose(2, 0, 1), share[None], outline_distance(share)[None]))
     return NetworkView(np.ascontiguousarray(picture), projection_of(camera, cube))
+
+
+def outline_distance(share: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance to the outline, positive inside; (S, S) float32 in -1..1, where 1 is ``REACH`` of the side.
+
+    A coarse map of a mask tells where the outline is to some pixels only; one of its distance, which is smooth, to a fraction of
+    one, and how thick the body is there.
+    """
+    inside = (share > 0.5).astype(np.uint8)
+    # Distances are to the middle of the nearest pixel on the other side; the outline is half a pixel nearer.
+    signed = np.where(inside, _distance(inside) - 0.5, 0.5 - _distance(1 - inside))
+    return np.clip(signed / (REACH * share.shape[-1]), -1, 1).astype(np.float32)
+
+
+def _distance(inside: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """To the nearest 0; far where there is none."""
+    return np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
 def crop_of(camera: CalibratedCamera, cube: Cube) -> tuple[int, int, int]:
@@ -64,7 +84,7 @@ def projection_of(camera: CalibratedCamera, cube: Cube) -> NDArray[np.float32]:
 
 
 def stacked(views: Sequence[NetworkView]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(V, 4, S, S) pictures and (V, 3, 4) projections."""
+    """(V, 5, S, S) pictures and (V, 3, 4) projections."""
     return np.stack([view.picture for view in views]), np.stack([view.projection for view in views])
 
 

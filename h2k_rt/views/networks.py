@@ -33,7 +33,7 @@ class ViewNetworks(Protocol):
         """The occupancy of the person in these views; valid until the next call.
 
         Args:
-            pictures: (V, 4, S, S) float32; projections: (V, 3, 4) float32, see ``network_picture``.
+            pictures: (V, 5, S, S) float32; projections: (V, 3, 4) float32, see ``network_picture``.
 
         Raises:
             EngineError: a network fails; so does what is returned.

@@ -19,7 +19,7 @@ from h2k_rt.training.implicit.config import ImplicitConfig
 from h2k_rt.training.implicit.networks import NAMES, ViewNetworks
 from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
-from h2k_rt.views.network_picture import NetworkView, network_view, stacked
+from h2k_rt.views.network_picture import NetworkView, network_view, outline_distance, stacked
 from h2k_rt.views.subject import find_cube
 
 #: People of a batch that are drawn for TensorBoard.
@@ -56,7 +56,7 @@ class ViewSetSource:
 class ViewExamples:
     """Makes pictures, projections and points of a person.
 
-    ``pictures`` (v, 4, S, S), ``projections`` (v, 3, 4), ``points`` (N, 3) in the cube, ``inside`` (N,) 0 or 1; all float32.
+    ``pictures`` (v, 5, S, S), ``projections`` (v, 3, 4), ``points`` (N, 3) in the cube, ``inside`` (N,) 0 or 1; all float32.
     """
 
     config: ImplicitConfig
@@ -106,6 +106,7 @@ def _augmented(view: NetworkView, config: ImplicitConfig, rng: np.random.Generat
     brightness, contrast = 1 + config.brightness * rng.uniform(-1, 1), 1 + config.brightness / 2 * rng.uniform(-1, 1)
     colour = (picture[:3] * contrast + picture[3]) * brightness - picture[3]  # -1 is black
     picture[:3] = np.clip(colour, -picture[3], picture[3])
+    picture[4] = outline_distance(picture[3])
     return NetworkView(picture.astype(np.float32), view.projection)
 
 
