@@ -45,7 +45,7 @@ def test_examples(people: Path) -> None:
     source = ViewSetSource([people])
     config = tiny().implicit
     plain = ViewExamples(config, augmented=False)(source, 0, np.random.default_rng(0))
-    assert plain["pictures"].shape == (3, 4, 64, 64) and plain["projections"].shape == (3, 3, 4)
+    assert plain["pictures"].shape == (3, 5, 64, 64) and plain["projections"].shape == (3, 3, 4)
     assert plain["points"].shape == (300, 3) and plain["inside"].sum() == 150
     assert plain["points"].abs().max() < 1.5
     # What is inside is seen as the person's in every view.
