@@ -35,7 +35,7 @@ class RepeatingEncoder:
 
     def run(self, feeds: dict[str, NDArray]) -> dict[str, NDArray]:
         small = cv2.resize(feeds["picture"][0].transpose(1, 2, 0), (PICTURE // 4, PICTURE // 4), interpolation=cv2.INTER_AREA)
-        return {"features1": np.ascontiguousarray(small[None, :, :, 1:])}
+        return {"features1": np.ascontiguousarray(small[None, :, :, 1:4])}
 
 
 class LeastOfAllViews:

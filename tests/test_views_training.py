@@ -63,7 +63,7 @@ def test_examples(people: Path) -> None:
 def test_augmented_pictures_stay_pictures(people: Path) -> None:
     from h2k_rt.training.implicit.stage import _augmented
 
-    view = NetworkView(np.zeros((4, 64, 64), np.float32), np.zeros((3, 4), np.float32))
+    view = NetworkView(np.zeros((5, 64, 64), np.float32), np.zeros((3, 4), np.float32))
     view.picture[3, 20:40, 20:40] = 1
     view.picture[:3, 20:40, 20:40] = 0.3
     for seed in range(5):

@@ -60,7 +60,9 @@ def outline_distance(share: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _distance(inside: NDArray[np.uint8]) -> NDArray[np.float32]:
     """To the nearest 0; far where there is none."""
-    return np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+    found = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+    # Its threads differ in the last bits; squares of distances are whole numbers.
+    return np.sqrt(np.rint(found * found))
 
 
 def crop_of(camera: CalibratedCamera, cube: Cube) -> tuple[int, int, int]:
