@@ -161,6 +161,9 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=4, help="of the table")
     parser.add_argument("--surface", action="store_true")
     parser.add_argument("--hull", action=argparse.BooleanOptionalAction, default=True, help="also the visual hull of the masks")
+    parser.add_argument(
+        "--ablation", action=argparse.BooleanOptionalAction, default=True, help="first model and hull at 1, 2, 4, 8"
+    )
     parser.add_argument("--keep", action="store_true", help="rows of views.json that are not measured now")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--case", help=argparse.SUPPRESS)
@@ -178,7 +181,8 @@ def main() -> None:
     for name, model in {**models, **({"visual hull": HULL} if given.hull else {})}.items():
         reconstructor = ViewReconstructor(model, threads=given.threads)
         # One photo's hull is a cone without end.
-        wanted = [n for n in ablation if n > 1] if model == HULL else ablation if name in list(models)[:1] else [given.views]
+        first = given.ablation and name in (*list(models)[:1], "visual hull")
+        wanted = [n for n in ablation if n > 1 or model != HULL] if first else [given.views]
         for views in wanted:
             table = measure_views(
                 given.data,

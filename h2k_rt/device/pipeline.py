@@ -142,6 +142,8 @@ class DevicePipeline:
 
     def upload(self, job: Job) -> None:
         """Put a photo and its parameters into the main stream."""
+        # A photo that failed half-way may still be on its way up from the same page-locked memory.
+        self.runtime.synchronize(self.chain.main)
         job.write_parameters(parameter_layout(), self._parameters)
         self.runtime.upload(self.chain.arena.array("parameters"), self._parameters, self.chain.main)
         self._photos.upload(job.rgb, job.mask, self.chain.main)

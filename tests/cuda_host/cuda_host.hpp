@@ -76,6 +76,8 @@ namespace cuda_host {
 
 // What ThreadSanitizer is told. Elsewhere nothing.
 #ifdef __SANITIZE_THREAD__
+// Of a function that leaves for another stack: it would stay among the calls that the race check thinks its caller is in.
+#define UNCHECKED __attribute__((no_sanitize("thread")))
 extern "C" {
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned);
@@ -83,6 +85,8 @@ void __tsan_destroy_fiber(void*);
 void __tsan_switch_to_fiber(void*, unsigned);
 void __tsan_acquire(void*);
 void __tsan_release(void*);
+// The compiler knows the name, but with other types. The last two: memory order, 0 is relaxed.
+int tsan_compare_exchange(volatile int*, int, int, int, int) __asm__("__tsan_atomic32_compare_exchange_val");
 void AnnotateIgnoreReadsBegin(const char*, int);
 void AnnotateIgnoreReadsEnd(const char*, int);
 void AnnotateIgnoreWritesBegin(const char*, int);
@@ -100,6 +104,7 @@ struct Unwatched {
   ~Unwatched() { AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
 };
 #else
+#define UNCHECKED
 inline void* current_thread() { return nullptr; }
 inline void* new_thread() { return nullptr; }
 inline void delete_thread(void*) {}
@@ -304,14 +309,14 @@ class Block {
     waiting[t] = Waiting::finished;
     if (--alive && at_barrier == alive) open_barrier();
   }
-  void run_fiber(unsigned number) {
+  UNCHECKED void run_fiber(unsigned number) {
     if (number < fibers.size()) return scheduler.switch_to(fibers[number]->context);
     fibers.push_back(std::make_unique<Fiber>());
     newest = fibers.back().get();
     newest->context.prepare(newest->stack.get(), stack_bytes, entry);
     scheduler.switch_to(newest->context);
   }
-  static void entry();
+  UNCHECKED static void entry();
 };
 inline thread_local Block* current = nullptr;
 
@@ -350,7 +355,8 @@ inline void run(const std::function<void()>& body) {
   std::atomic<unsigned> next{0};
   auto work = [&] {
     Unwatched own_data;
-    Block block;
+    // Kept from launch to launch: to the race check its threads are half a megabyte each.
+    static thread_local Block block;
     block.body = &body;
     current = &block;
     for (unsigned b; (b = next++) < blocks;) block.run(b, threads);
@@ -458,20 +464,30 @@ template <class T> T atomicExch(T* p, T value) { return std::atomic_ref<T>(*p).e
 template <class T> T atomicAnd(T* p, T value) { return std::atomic_ref<T>(*p).fetch_and(value, std::memory_order_relaxed); }
 template <class T> T atomicOr(T* p, T value) { return std::atomic_ref<T>(*p).fetch_or(value, std::memory_order_relaxed); }
 template <class T> T atomicCAS(T* p, T expected, T value) {
+#ifdef __SANITIZE_THREAD__
+  // By value: a variable whose address is taken lies on the stack, which one thread after the other uses, as the race check sees it.
+  static_assert(sizeof(T) == 4);
+  return T(cuda_host::tsan_compare_exchange(reinterpret_cast<volatile int*>(p), int(expected), int(value), 0, 0));
+#else
   std::atomic_ref<T>(*p).compare_exchange_strong(expected, value, std::memory_order_relaxed);
   return expected;
+#endif
 }
 template <class T> T atomicMax(T* p, T value) {
-  std::atomic_ref<T> at(*p);
-  T old = at.load(std::memory_order_relaxed);
-  while (old < value && !at.compare_exchange_weak(old, value, std::memory_order_relaxed)) {}
-  return old;
+  for (T old = std::atomic_ref<T>(*p).load(std::memory_order_relaxed);;) {
+    if (!(old < value)) return old;
+    const T seen = atomicCAS(p, old, value);
+    if (seen == old) return old;
+    old = seen;
+  }
 }
 template <class T> T atomicMin(T* p, T value) {
-  std::atomic_ref<T> at(*p);
-  T old = at.load(std::memory_order_relaxed);
-  while (value < old && !at.compare_exchange_weak(old, value, std::memory_order_relaxed)) {}
-  return old;
+  for (T old = std::atomic_ref<T>(*p).load(std::memory_order_relaxed);;) {
+    if (!(value < old)) return old;
+    const T seen = atomicCAS(p, old, value);
+    if (seen == old) return old;
+    old = seen;
+  }
 }
 inline void __threadfence() {
 #ifndef __SANITIZE_THREAD__  // knows no fences; they order different blocks, which it sees one after the other
