@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,24 @@ def test_examples(people: Path) -> None:
     assert counts == {1, 2, 3}
     batch = collate_views([ViewExamples(config)(source, k % 2, np.random.default_rng(k)) for k in range(4)])
     assert batch["pictures"].shape[:2] == (4, batch["projections"].shape[1])
+
+
+def test_points_within_the_outlines(people: Path) -> None:
+    """As many inside as outside, all seen near the person in every view; unrestricted ones are not."""
+    source = ViewSetSource([people])
+    near = {}
+    for within in (False, True):
+        config = replace(tiny().implicit, within_outlines=within, fixed_views=True, points=301)
+        made = ViewExamples(config, augmented=False)(source, 0, np.random.default_rng(0))
+        assert made["points"].shape == (301, 3) and made["inside"].sum() == 150
+        q = torch.cat((made["points"], torch.ones(301, 1)), 1)
+        seen = []
+        for picture, projection in zip(made["pictures"], made["projections"], strict=True):
+            u, v, w = (q @ projection.T).T
+            at = ((v / w).clamp(0, 0.999) * 64).long(), ((u / w).clamp(0, 0.999) * 64).long()
+            seen.append(picture[4][at] > -0.16 - 1e-6)  # 2 % of the side, in eighths of it
+        near[within] = torch.stack(seen).all(0).float().mean()
+    assert near[True] == 1 and near[False] < 0.9
 
 
 def test_augmented_pictures_stay_pictures(people: Path) -> None:

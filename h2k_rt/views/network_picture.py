@@ -16,6 +16,8 @@ from h2k_rt.views.subject import Cube
 CHANNELS = 5
 #: The distance's reach: this share of the picture's side is 1.
 REACH = 1 / 8
+#: Masks are widened by this share of the network's picture before what lies outside of one is taken as empty.
+CARVING_MARGIN = 0.02
 
 
 @dataclass(frozen=True)

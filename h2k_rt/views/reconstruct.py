@@ -25,7 +25,7 @@ from h2k_rt.surface.topology import keep_vertices, pieces, vertex_normals
 from h2k_rt.views.cameras import CalibratedCamera
 from h2k_rt.views.colours import view_colours
 from h2k_rt.views.hull import VisualHull
-from h2k_rt.views.network_picture import network_view, stacked
+from h2k_rt.views.network_picture import CARVING_MARGIN, network_view, stacked
 from h2k_rt.views.networks import HostNetworks, ViewNetworks, carved
 from h2k_rt.views.octree import Occupancy, evaluate_coarse_to_fine, evaluate_dense, make_grid, march
 from h2k_rt.views.subject import Cube, check_views, find_cube
@@ -36,8 +36,6 @@ DEFAULT_MODEL = "views-small"
 #: In place of a model: the visual hull of the masks, without any network.
 HULL = "hull"
 MOST_VIEWS = 16
-#: Masks are widened by this share of the network's picture before what lies outside of one is taken as empty.
-CARVING_MARGIN = 0.02
 #: Extents of a person in metres that are believed; of another, the cameras' world has another unit.
 _METRIC = (0.5, 2.6)
 #: Within so many degrees of an axis of the cameras' world, that axis is up.

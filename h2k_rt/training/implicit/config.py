@@ -31,6 +31,8 @@ class ImplicitConfig:
     """People in a batch of one process; of views each takes as many as the one that has fewest."""
     points: int = 5000
     """Points of a person, half of them inside; drawn from those of the data set (near the surface and anywhere, 16 to 1)."""
+    within_outlines: bool = False
+    """Only points that all views' outlines, widened as `infer-views` widens them, hold: it asks the networks of no others."""
     mask_shift: int = 2
     """Masks are widened or narrowed by up to so many pixels of the network's picture."""
     brightness: float = 0.2

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from h2k_rt.data.views.viewset import ViewSet, ViewSets, spread_views
@@ -19,9 +20,11 @@ from h2k_rt.training.implicit.config import ImplicitConfig
 from h2k_rt.training.implicit.networks import NAMES, ViewNetworks
 from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
-from h2k_rt.views.network_picture import NetworkView, network_view, outline_distance, stacked
+from h2k_rt.views.network_picture import CARVING_MARGIN, REACH, NetworkView, network_view, outline_distance, stacked
 from h2k_rt.views.subject import find_cube
 
+#: Points are drawn so many times over, to have enough within the outlines.
+_DRAWN_POINTS = 4
 #: People of a batch that are drawn for TensorBoard.
 _DRAWN = 4
 
@@ -76,13 +79,43 @@ class ViewExamples:
         if self.augmented:
             views = [_augmented(view, wanted, rng) for view in views]
         pictures, projections = stacked(views)
-        points, inside = person.draw_points(rng, wanted.points)
+        if wanted.within_outlines:
+            points, inside = person.draw_points(rng, _DRAWN_POINTS * wanted.points)
+            q = ((points - cube.centre) / cube.radius).astype(np.float32)
+            kept = _drawn_within(q, inside, pictures, projections, wanted.points, rng)
+            q, inside = q[kept], inside[kept]
+        else:
+            points, inside = person.draw_points(rng, wanted.points)
+            q = ((points - cube.centre) / cube.radius).astype(np.float32)
         return {
             "pictures": torch.from_numpy(pictures),
             "projections": torch.from_numpy(projections),
-            "points": torch.from_numpy(((points - cube.centre) / cube.radius).astype(np.float32)),
+            "points": torch.from_numpy(q),
             "inside": torch.from_numpy(inside.astype(np.float32)),
         }
+
+
+def _drawn_within(
+    points: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    pictures: NDArray[np.float32],
+    projections: NDArray[np.float32],
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Indices of points that all outlines hold, half of them inside the person as far as there are such; (count,)."""
+    held = np.ones(len(points), bool)
+    size = pictures.shape[-1]
+    homogeneous = np.column_stack((points, np.ones(len(points), np.float32)))
+    for picture, projection in zip(pictures, projections, strict=True):
+        u, v, w = projection @ homogeneous.T
+        x, y = (np.clip(np.floor(size * a / np.maximum(w, 1e-6)), 0, size - 1).astype(np.int64) for a in (u, v))
+        held &= picture[4][y, x] > -CARVING_MARGIN / REACH
+    kinds = [np.flatnonzero(held & kind) for kind in (inside, ~inside)]
+    wanted = (count // 2, count - count // 2)
+    drawn = [rng.choice(kind, n, replace=len(kind) < n) for kind, n in zip(kinds, wanted, strict=True) if len(kind)]
+    found = np.concatenate(drawn) if drawn else np.arange(len(points))
+    return found if len(found) == count else rng.choice(found, count)
 
 
 def collate_views(examples: list[dict[str, Any]]) -> dict[str, Any]:
