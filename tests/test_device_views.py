@@ -25,7 +25,7 @@ from h2k_rt import built_engines, engine_check, engines
 from h2k_rt.bundle import Bundle
 from h2k_rt.cli import engines as engines_command
 from h2k_rt.data.views.viewset import ViewSet, ViewSets
-from h2k_rt.device import view_networks
+from h2k_rt.device import pipeline as pipeline_of_device
 from h2k_rt.device.view_networks import DeviceViewNetworks
 from h2k_rt.engines import open_engines
 from h2k_rt.errors import EngineError
@@ -226,7 +226,7 @@ def stand_in(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(driver, "library", lambda: None)
     monkeypatch.setattr(engines, "_check_package", lambda kind: None)
     monkeypatch.setattr(built_engines, "open_builder", open_builder)
-    monkeypatch.setattr(view_networks, "Runtime", lambda number: runtime)
+    monkeypatch.setattr(pipeline_of_device, "Runtime", lambda number: runtime)
     monkeypatch.setattr(engines_command, "open_built", lambda *_: (built, runtime))
     return builder
 

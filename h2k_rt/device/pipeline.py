@@ -284,6 +284,24 @@ class DevicePipeline:
             self._graphs.close()
 
 
+def open_device(bundle: Bundle, engine: EngineName, precision: Precision, number: int) -> tuple[OpenEngine, Runtime]:
+    """A GPU, and what opens a bundle's networks on it.
+
+    Args:
+        engine, precision: see :func:`h2k_rt.engines.device_engines`.
+        number: of the GPU.
+
+    Raises:
+        MissingPackageError: PyCUDA is not installed.
+        EngineError: no driver, no GPU, or no engine for it.
+        BundleError: a file of the bundle is missing or has changed.
+    """
+    runtime = Runtime(number)
+    with telling():
+        runtime.open()  # says best what is missing
+        return device_engines(bundle, engine, precision, runtime), runtime
+
+
 def open_pipeline(
     bundle: Bundle, engine: EngineName = "auto", precision: Precision = "auto", number: int = 0, *, graphs: bool = True
 ) -> DevicePipeline:
@@ -298,10 +316,7 @@ def open_pipeline(
         EngineError: no driver, no GPU, not enough memory, or a network cannot be opened.
         BundleError: a file of the bundle is missing or has changed.
     """
-    runtime = Runtime(number)
-    with telling():
-        runtime.open()  # says best what is missing
-        open_engine = device_engines(bundle, engine, precision, runtime)
+    open_engine, runtime = open_device(bundle, engine, precision, number)
     return DevicePipeline(bundle.settings(), open_engine, runtime, graphs=graphs)
 
 

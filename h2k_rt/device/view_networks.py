@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from h2k_rt.bundle import Bundle
 from h2k_rt.device.arena import Arena, Tensor, plan_layout
 from h2k_rt.device.chain import OpenEngine
-from h2k_rt.device.pipeline import telling
-from h2k_rt.engines import EngineName, Precision, device_engines
+from h2k_rt.device.pipeline import open_device, telling
+from h2k_rt.engines import EngineName, Precision
 from h2k_rt.views.chunks import Chunks, chunk_size
 from h2k_rt.views.networks import bytes_per_point, side_of
 from h2k_rt.views.octree import Occupancy
@@ -181,10 +181,7 @@ def open_view_networks(
         EngineError: no driver, no GPU, not enough memory, or a network cannot be opened.
         BundleError: a file of the bundle is missing or has changed.
     """
-    runtime = Runtime(number)
-    with telling():
-        runtime.open()  # says best what is missing
-        open_engine = device_engines(bundle, engine, precision, runtime)
+    open_engine, runtime = open_device(bundle, engine, precision, number)
     least, _, most = bundle.networks["points"].profile["points"]
     return DeviceViewNetworks(open_engine, (least, most), runtime)
 
