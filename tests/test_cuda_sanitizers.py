@@ -1,11 +1,7 @@
-"""Every kernel's own tests once more on the CPU with AddressSanitizer, and with ThreadSanitizer where threads share memory.
-
-The race check takes gigabytes of memory and many minutes: it runs where H2K_RACE_CHECK is set.
-"""
+"""Every kernel's own tests once more on the CPU with AddressSanitizer, and with ThreadSanitizer where threads share memory."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +35,6 @@ def files_of(sanitizer: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
 def test_kernels_are_clean(sanitizer: str) -> None:
-    if sanitizer == "thread" and not os.environ.get("H2K_RACE_CHECK"):
-        pytest.skip("set H2K_RACE_CHECK=1 for the race check: about 20 minutes and up to 16 GB of memory")
     environment = sanitized_environment(sanitizer)
     files = [str(TESTS / name) for name in files_of(sanitizer)]
     command = [sys.executable, "-m", "pytest", *files, "-x", "-s", "-m", _LEFT_OUT, "-k", _NOT_THESE]
