@@ -47,6 +47,9 @@ def random_transforms(rng: np.random.Generator, parts: int, size: int) -> tuple[
     return to_canvas.astype(np.float32), to_part.astype(np.float32)
 
 
+_FALSE_RACES = Path(__file__).parent / "cuda_host" / "false_races.txt"
+
+
 def sanitized_environment(sanitizer: str) -> dict[str, str]:
     """Environment of a process that runs kernels built with "address" or "thread" sanitizer; skips where there is no such library.
 
@@ -69,5 +72,5 @@ def sanitized_environment(sanitizer: str) -> dict[str, str]:
         "OPENCV_FOR_THREADS_NUM": "1",  # the race check does not see how OpenCV's own threads wait for each other
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
-        "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:report_signal_unsafe=0:memory_limit_mb=3000",
+        "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:report_signal_unsafe=0:memory_limit_mb=3000:suppressions={_FALSE_RACES}",
     }
