@@ -6,12 +6,12 @@ import hashlib
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from h2k_kernels.launch import DeviceFailure, compile, nvcc, nvrtc, prebuild, ptx
+from h2k_kernels.launch import DeviceFailure, compile, nvcc, nvrtc, prebuild, ptx, runtime
 from h2k_kernels.launch.compile import cache_key, compile_kernel, forget, images, ptx_mark, read_source
 
 STEM = "warp_parts"
@@ -158,6 +158,27 @@ def test_every_way_in_order(compiler: Compiler, tmp_path: Path, monkeypatch: pyt
     assert next(ways).origin == "prebuilt PTX"
     with pytest.raises(DeviceFailure, match=r"cannot be compiled for sm_89: not here$"):
         next(ways)
+
+
+def test_a_refused_file_that_cannot_be_removed_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bytes] = []
+
+    class Driver:
+        def module_from_buffer(self, data: bytes) -> None:
+            tried.append(data)
+            raise OSError("device kernel image is invalid")
+
+    def ways(stem: str, architecture: str) -> Iterator[compile.Image]:
+        yield compile.Image("cubin", b"kept", "cache (nvcc 13.0.88)")
+        raise DeviceFailure("no other way")
+
+    monkeypatch.setattr(runtime, "images", ways)
+    monkeypatch.setattr(runtime, "forget", lambda stem, architecture: None)
+    gpu = runtime.Runtime()
+    monkeypatch.setattr(gpu, "_cuda", Driver())
+    with pytest.raises(DeviceFailure, match=r"does not load kernel warp_parts \(cache .*image is invalid; no other way$"):
+        gpu._load(STEM, "sm_89")
+    assert tried == [b"kept", b"kept"]
 
 
 def test_ptx_for_old_drivers() -> None:

@@ -94,6 +94,7 @@ def open_built(bundle: Any, engine: str) -> tuple[BuiltEngines, Any]:
     from h2k_engines import EngineFailure
     from h2k_engines.cache import EngineCache
     from h2k_kernels.launch import DeviceFailure, MissingDevicePackage, Runtime
+    from h2k_kernels.launch.errors import NoDriver
 
     from h2k_rt.built_engines import BuiltEngines, open_builder
     from h2k_rt.engines import BUILT
@@ -111,7 +112,7 @@ def open_built(bundle: Any, engine: str) -> tuple[BuiltEngines, Any]:
     except MissingDevicePackage as error:
         raise MissingPackageError(str(error)) from error
     except DeviceFailure as error:
-        what = str(error).partition("; install it, or")[0]
+        what = error.what if isinstance(error, NoDriver) else str(error)
         raise EngineError(f"{what}; engines are built on the GPU that they are for; run: h2k-rt doctor") from error
     raise EngineError(f"no engines can be built here; {'; '.join(reasons)}")
 

@@ -18,7 +18,7 @@ from h2k_rt.data.people.lights import light_table
 from h2k_rt.data.people.overlays import draw_overlay, mean_light
 from h2k_rt.data.people.points import DrawnMesh, Lens
 from h2k_rt.data.people.scene import Scene
-from h2k_rt.data.people.shade import Lighting, Material, shade_front, trace_back, trace_front
+from h2k_rt.data.people.shade import Lighting, Material, shade_front, trace
 from h2k_rt.data.people.shadows import draw_shadows, shadow_table
 from h2k_rt.data.people.textures import DECODE, ENCODE, ENCODE_TONE
 from h2k_rt.data.people.view import View, ViewCamera, area_centroid, place_camera
@@ -101,7 +101,7 @@ def render(
                 shade_front(*seen, relief.depth[0], relief.normals[0], albedo, rgb)
 
             bands.over(len(pixels), shade)
-        _trace(trace_back, 1, meshes, buffers, lens, relief, bands)
+        _trace(1, meshes, buffers, lens, relief, bands)
     for surface in figure.surfaces:
         if surface.decal:
             mesh = drawn_mesh(surface, camera)
@@ -130,8 +130,8 @@ def render_relief(
     with Bands(threads) as bands:
         buffers = draw_all([mesh], [material_of(surface, mesh)], [alpha_of(surface, None)], camera.size, bands)
         relief = _empty_relief(buffers)
-        _trace(trace_front, 0, [mesh], buffers, lens, relief, bands)
-        _trace(trace_back, 1, [mesh], buffers, lens, relief, bands)
+        _trace(0, [mesh], buffers, lens, relief, bands)
+        _trace(1, [mesh], buffers, lens, relief, bands)
     camera.canvas_depth(relief.depth, relief.mask)
     return relief
 
@@ -171,14 +171,15 @@ def _empty_relief(buffers: Buffers) -> Relief:
     return Relief(mask, np.zeros((2, size, size), np.float32), np.zeros((2, size, size, 3), np.float32))
 
 
-def _trace(kernel: Any, side: int, meshes: Sequence[DrawnMesh], buffers: Buffers, lens: Lens, relief: Relief, bands: Bands) -> None:
+def _trace(side: int, meshes: Sequence[DrawnMesh], buffers: Buffers, lens: Lens, relief: Relief, bands: Bands) -> None:
     """Depth and normals of one side of all surfaces; the back never comes to lie before the front."""
     for mesh, pixels in zip(meshes, raster.pixels_by_surface(buffers.owners[side], len(meshes)), strict=True):
 
-        def trace(part: slice, mesh: DrawnMesh = mesh, own: NDArray[np.int16] = pixels) -> None:
-            kernel(own[part], buffers.hits[side], mesh, lens, relief.depth[0], relief.depth[side], relief.normals[side])
+        def draw(part: slice, mesh: DrawnMesh = mesh, own: NDArray[np.int16] = pixels) -> None:
+            front, depth, normals = relief.depth[0], relief.depth[side], relief.normals[side]
+            trace(own[part], buffers.hits[side], mesh, lens, side == 1, front, depth, normals)
 
-        bands.over(len(pixels), trace)
+        bands.over(len(pixels), draw)
 
 
 def _lighting(

@@ -64,8 +64,9 @@ def _facing(nx, ny, nz, dx, dy, dz, flip, sign):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def trace_back(pixels, hits, mesh, lens, front, depth, normal):
-    """Depth (S, S), no less than ``front``, and normal (S, S, 3) of the farthest surface."""
+def trace(pixels, hits, mesh, lens, back, front, depth, normal):
+    """Depth (S, S) and normal (S, S, 3), without colour, of the nearest surface, or of the farthest, no nearer than ``front``."""
+    sign = _ONE if back else -_ONE
     found, block = scratch()
     for first in range(0, pixels.shape[0], BLOCK):
         count = min(BLOCK, pixels.shape[0] - first)
@@ -73,23 +74,8 @@ def trace_back(pixels, hits, mesh, lens, front, depth, normal):
         for i in range(count):
             row, column = pixels[first + i, 0], pixels[first + i, 1]
             _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = surface_point(mesh, hits[row, column], i, found, block, lens)
-            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside, _ONE)
-            depth[row, column] = max(nu, front[row, column])
-            normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def trace_front(pixels, hits, mesh, lens, front, depth, normal):
-    """Depth (S, S) and normal (S, S, 3) of the nearest surface, without colour; ``front`` is ``depth``."""
-    found, block = scratch()
-    for first in range(0, pixels.shape[0], BLOCK):
-        count = min(BLOCK, pixels.shape[0] - first)
-        smooth_points(pixels, first, count, hits, mesh, lens, found, block)
-        for i in range(count):
-            row, column = pixels[first + i, 0], pixels[first + i, 1]
-            _, _, _, _, _, _, nx, ny, nz, dx, dy, dz, nu, outside = surface_point(mesh, hits[row, column], i, found, block, lens)
-            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, not outside, -_ONE)
-            depth[row, column] = nu
+            nx, ny, nz = _facing(nx, ny, nz, dx, dy, dz, outside == back, sign)
+            depth[row, column] = max(nu, front[row, column]) if back else nu
             normal[row, column, 0], normal[row, column, 1], normal[row, column, 2] = nx, -ny, -nz
 
 

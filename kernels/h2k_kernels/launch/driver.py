@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from h2k_kernels.launch.errors import DeviceFailure
+from h2k_kernels.launch.errors import DeviceFailure, NoDriver
 from h2k_kernels.launch.packing import argument_bytes
 from h2k_kernels.launch.plan import Argument, LaunchPlan
 
@@ -43,14 +43,12 @@ def library() -> ctypes.CDLL:
     """The driver's library.
 
     Raises:
-        DeviceFailure: there is none on this machine.
+        NoDriver: there is none on this machine.
     """
     try:
         return getattr(ctypes, "WinDLL", ctypes.CDLL)(LIBRARY)  # calls of the Windows API's kind there
     except OSError as error:
-        raise DeviceFailure(
-            f"there is no NVIDIA driver on this machine ({LIBRARY} cannot be loaded); install it, or run with --engine cpu"
-        ) from error
+        raise NoDriver(LIBRARY) from error
 
 
 def _call(name: str, *arguments: Any) -> None:

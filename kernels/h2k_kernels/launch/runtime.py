@@ -271,7 +271,7 @@ class Runtime:
     def _load(self, stem: str, architecture: str) -> tuple[Any, str]:
         """The first code that the driver takes, and where it came from."""
         refused: list[str] = []
-        ways = images(stem, architecture)
+        ways, forgotten = images(stem, architecture), False
         while True:
             try:
                 image = next(ways)
@@ -280,9 +280,9 @@ class Runtime:
             try:
                 return self._cuda.module_from_buffer(image.data), image.origin
             except Exception as error:  # PyCUDA's, an undocumented family
-                if image.origin.startswith("cache"):  # foreign or outdated: once more from the source
+                if image.origin.startswith("cache") and not forgotten:  # foreign or outdated: once more from the source
                     forget(stem, architecture)
-                    ways = images(stem, architecture)
+                    ways, forgotten = images(stem, architecture), True
                 else:
                     refused.append(f"the driver does not load kernel {stem} ({image.origin}): {_first_line(error)}")
 
