@@ -25,7 +25,16 @@ NETWORKS = ("low_normal", "face", "upper", "arm", "leg", "shoe", "low_depth", "h
 METHODS: Mapping[str, tuple[str, ...]] = {"2k2k": NETWORKS, "implicit": ("encoder", "points")}
 PRECISIONS = ("fp32", "fp16")
 #: Fields of ``constants.Method`` that a bundle may state, with how many numbers each has (1: a plain number).
-CONSTANTS = {"colour_factors": 3, "world_scale": 1, "person_height_px": 1, "background_value": 1, "relief_wavelength_px": 1}
+CONSTANTS = {
+    "colour_factors": 3,
+    "world_scale": 1,
+    "person_height_px": 1,
+    "background_value": 1,
+    "relief_wavelength_px": 1,
+    "back_low_share": 1,
+}
+#: Those that must lie below 1.
+SHARES = {"back_low_share"}
 SIGNED_CONSTANTS = {"background_value"}
 
 Shape = tuple[int | str, ...]
@@ -153,6 +162,8 @@ class _Reader:
             parsed = tuple(self._number(n, f"constants.{key}") for n in numbers)
             if key not in SIGNED_CONSTANTS and min(parsed) <= 0:
                 self._fail(f"constants.{key}", "it must be positive")
+            if key in SHARES and max(parsed) >= 1:
+                self._fail(f"constants.{key}", "it must be below 1")
             constants[key] = parsed if count > 1 else parsed[0]
         return constants
 

@@ -127,6 +127,10 @@ class Method:
     relief_wavelength_px: float | None = None
     """Wavelength in canvas pixels below which depth takes its slopes from the fused normals (``h2k_kernels.integrate_normals``).
     None: depth is the trunk's, as published."""
+    back_low_share: float | None = None
+    """Share of the low-resolution normals in the fused normals of the back, below 1. The part networks are given the front's
+    low-resolution normals only (SPEC 4.1), so that they cannot know what the low-resolution network found of the back.
+    None: the parts' alone, as published."""
     erosion: int = 3
     """3 x 3 erosions of the front mask that the back depth keeps (SPEC 7)."""
     min_point_z: float = 0.3

@@ -139,6 +139,7 @@ def fused_normals(
             region=None if region is None else bounding_box(region, HALO + ALIGN),
             fill=None if region is None else fine_scale_normals(low_normals[0], method.size // method.low_size, method.normal_z),
             fill_weight=0.0 if region is None else FILL_WEIGHT,
+            back_share=(method.back_low_share or 0.0) if region is not None else 0.0,
             trim=method.window_trim,
             taps=method.blur_taps,
             sigma=method.blur_sigma,

@@ -126,6 +126,7 @@ WRONG_DESCRIPTIONS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "constant of two numbers": (lambda t: t.replace("[weights]", "[constants]\ncolour_factors = [1, 2]\n[weights]"), "3 numbers"),
     "negative constant": (lambda t: t.replace("[weights]", "[constants]\nworld_scale = -1\n[weights]"), "must be positive"),
+    "a share of 1": (lambda t: t.replace("[weights]", "[constants]\nback_low_share = 1\n[weights]"), "must be below 1"),
     "constants no table": (lambda t: "constants = 3\n" + t, "constants: it must be a table"),
     "network missing": (lambda t: t[: t.index("[networks.high_depth]")], "networks.high_depth: it is missing"),
     "network unknown": (lambda t: t + "\n[networks.hair]\nopset = 18\n", "networks.hair: this key is not known"),

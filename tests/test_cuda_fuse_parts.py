@@ -165,6 +165,11 @@ def test_region_usable_parts_and_fill(kernel: HostModule) -> None:
     full, _, _ = run(kernel, normals, groups, *matrices, size, usable=usable, fill=fill, **options)
     assert_same(full[1], twin_of(normals, groups, matrices, size, 1, fill=fill[1], usable=usable[1] > 0, **options))
     assert full[1].all()
+    for share in (0.25, 0.75):  # in the whole back, not in the front
+        mixed, _, _ = run(kernel, normals, groups, *matrices, size, usable=usable, fill=fill, back_share=share, **options)
+        expected = twin_of(normals, groups, matrices, size, 1, fill=fill[1], usable=usable[1] > 0, back_share=share, **options)
+        assert_same(mixed[1], expected)
+        np.testing.assert_array_equal(mixed[:, :3], full[:, :3])
 
 
 def test_fill_in_fine_scale(kernel: HostModule) -> None:
@@ -223,6 +228,7 @@ def test_wrong_arguments_are_refused() -> None:
         ("taps", 4),
         ("taps", 33),
         ("sigma", 0.0),
+        ("back_share", 0.5),  # of no fill
     ):
         with pytest.raises(ValueError, match=r"must|taps"):
             attempt(**{name: value})

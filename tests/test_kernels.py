@@ -168,3 +168,10 @@ def test_fill_stands_in_only_where_parts_are_missing() -> None:
     assert fused[0, 0, 0] == pytest.approx(0.75)
     assert fused.min() >= 0.25 - 1e-5
     assert fused.max() <= 0.75 + 1e-5
+    # A share of the back is the fill's everywhere; where nothing but the fill is, there is nothing to mix.
+    mixed = fuse_parts(normals, crops, to_canvas, to_part, 64, back_share=0.6, **options)
+    np.testing.assert_array_equal(mixed[:3], fused[:3])
+    np.testing.assert_allclose(mixed[3:], 0.4 * fused[3:] + 0.6 * 0.75, rtol=1e-5)
+    for wrong in ({"back_share": 1.0, **options}, {"back_share": 0.5}):
+        with pytest.raises(ValueError, match="back_share"):
+            fuse_parts(normals, crops, to_canvas, to_part, 64, **wrong)

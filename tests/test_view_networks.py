@@ -46,7 +46,7 @@ def test_shapes_at_full_width_are_pifus() -> None:
     assert layers == [(257, 1024), (1281, 512), (769, 256), (513, 128), (385, 1)]
     ours = ViewNetShape()
     assert ours.feature_sizes == (128, 64, 32, 16) and ours.stride == 128
-    for wrong in ({"width": 0.1}, {"stages": 0}, {"merge": "max"}, {"picture": 320}):
+    for wrong in ({"width": 0.1}, {"stages": 0}, {"merge": "max"}, {"picture": 320}, {"local": 4}):
         with pytest.raises(ValueError, match="must"):
             ViewNetShape(**wrong)
 
@@ -60,9 +60,22 @@ def test_views_are_merged_whatever_their_order_and_number(merge: str) -> None:
         out = net(x)
         torch.testing.assert_close(net(x[[2, 0, 1]]), out)
         torch.testing.assert_close(net(torch.cat((x, x))), out)  # the same views twice
-        both = net(torch.cat((x, x.flip(3))), views=3)
-    torch.testing.assert_close(both[:1], out)
-    torch.testing.assert_close(both[1:], out.flip(3))
+
+
+@pytest.mark.parametrize("merge", ["mean", "attention"])
+def test_training_computes_the_exported_graph(merge: str) -> None:
+    shape = ViewNetShape(width=0.125, stages=2, merge=merge, picture=64, local=8)
+    net = PointNet(shape).eval()
+    torch.manual_seed(0)
+    people = torch.randn(2, 3, shape.point_channels, 1, 7)
+    read = [0, 3, 5, shape.point_channels - 1]
+    with torch.no_grad():
+        expected = torch.cat([net(person)[0, 0] for person in people])
+        torch.testing.assert_close(net.rows(people[:, :, :, 0].transpose(2, 3)), expected)
+        some = torch.zeros_like(people)
+        some[:, :, read] = people[:, :, read]
+        expected = torch.cat([net(person)[0, 0] for person in some])
+        torch.testing.assert_close(net.rows(some[:, :, read, 0].transpose(2, 3), read), expected)
 
 
 def test_stages_read_what_they_may() -> None:
@@ -80,7 +93,9 @@ def test_stages_read_what_they_may() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [TINY, ViewNetShape(0.125, 2, False, "attention", 64)], ids=["multi-scale, mean", "pifu, attention"]
+    "shape",
+    [TINY, ViewNetShape(0.125, 2, True, "mean", 64, 8), ViewNetShape(0.125, 2, False, "attention", 64)],
+    ids=["multi-scale, mean", "with the picture", "pifu, attention"],
 )
 def test_graphs_compute_what_pytorch_does(shape: ViewNetShape, tmp_path: Path) -> None:
     from h2k_export.views import export_view_bundle

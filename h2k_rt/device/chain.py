@@ -227,6 +227,7 @@ class NetworkChain:
             origin=self.parameters["origin"],
             fill=array("fill"),
             fill_weight=FILL_WEIGHT,
+            back_share=self.method.back_low_share or 0.0,
             trim=self.method.window_trim,
             taps=self.method.blur_taps,
             sigma=self.method.blur_sigma,

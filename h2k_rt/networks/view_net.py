@@ -2,7 +2,8 @@
 
 The paper does not publish channels, merging or widths; these are PIFu's, scaled by a width factor. What differs is where features
 come from: PIFu reads those of one scale (its last stage); here each stage works at half the resolution of the one before, and
-a point reads the features of all of them, from local to global.
+a point reads the features of all of them, from local to global. The most local may be the picture itself,
+filtered once: our choice.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class ViewNetShape:
         multi_scale: each stage at half the resolution of the one before, and all of them read; off: PIFu.
         merge: one of ``MERGES``: mean over the views, or a mean with learned weights.
         picture: side of the network's picture in pixels.
+        local: channels of a map at the picture's own resolution, which every stage reads too; 0: none, as PIFu.
 
     Raises:
         ValueError: a number is out of range.
@@ -47,6 +49,7 @@ class ViewNetShape:
     multi_scale: bool = True
     merge: str = "mean"
     picture: int = 512
+    local: int = 0
 
     def __post_init__(self) -> None:
         base = _BASE * self.width
@@ -54,6 +57,8 @@ class ViewNetShape:
             raise ValueError(f"width {self.width} gives {base:g} channels; they must be a positive multiple of 32")
         if not 1 <= self.stages <= 6:
             raise ValueError(f"{self.stages} stages: there must be 1 to 6")
+        if self.local < 0 or self.local % 8 or (self.local and not self.multi_scale):
+            raise ValueError(f"{self.local} local channels: they must be a multiple of 8, and 0 with a single scale")
         if self.merge not in MERGES:
             raise ValueError(f"merge must be {' or '.join(MERGES)}, not {self.merge!r}")
         if self.picture < 64 or self.picture % self.stride:
@@ -73,14 +78,17 @@ class ViewNetShape:
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
-        """Channels of each map that a point reads: half a stage's of every scale; PIFu: those of the last stage."""
-        return (self.base // 2,) * self.stages if self.multi_scale else (self.base,)
+        """Channels of each map that a point reads: half a stage's of every scale, after the local ones; PIFu: the last stage's."""
+        return self._local(self.local) + (self.base // 2,) * self.stages if self.multi_scale else (self.base,)
 
     @property
     def feature_sizes(self) -> tuple[int, ...]:
         """Side in pixels of each of these maps."""
         first = self.picture // 4
-        return tuple(first >> s for s in range(self.stages)) if self.multi_scale else (first,)
+        return self._local(self.picture) + tuple(first >> s for s in range(self.stages)) if self.multi_scale else (first,)
+
+    def _local(self, value: int) -> tuple[int, ...]:
+        return (value,) if self.local else ()
 
     @property
     def point_channels(self) -> int:
@@ -92,7 +100,7 @@ class ViewNetShape:
 
 
 class ViewEncoder(nn.Module):
-    """Picture (B, 5, S, S) -> for each stage a map (B, C, s, s), all of which training supervises."""
+    """Picture (B, 5, S, S) -> the local map if there is one, and for each stage a map (B, C, s, s), which training supervises."""
 
     def __init__(self, shape: ViewNetShape) -> None:
         super().__init__()
@@ -107,7 +115,8 @@ class ViewEncoder(nn.Module):
             Residual(c // 2, c // 2),
             Residual(c // 2, c),
         )
-        stages, out = range(shape.stages), shape.feature_channels[0]
+        stages, out = range(shape.stages), shape.feature_channels[-1]
+        self.local = nn.Conv2d(CHANNELS, shape.local, 3, padding=1) if shape.local else None
         self.hourglasses = nn.ModuleList(nn.Sequential(Hourglass(c), Residual(c, c)) for _ in stages)
         self.heads = nn.ModuleList(nn.Sequential(nn.Conv2d(c, c, 1), group_norm(c), nn.ReLU()) for _ in stages)
         self.features = nn.ModuleList(nn.Conv2d(c, out, 1) for _ in stages)
@@ -115,7 +124,8 @@ class ViewEncoder(nn.Module):
         self.back = nn.ModuleList(nn.Conv2d(out, c, 1) for _ in stages[1:])
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        x, maps = self.stem(picture), []
+        maps = [] if self.local is None else [self.local(picture)]
+        x = self.stem(picture)
         for s, (hourglass, head, features) in enumerate(zip(self.hourglasses, self.heads, self.features, strict=True)):
             value = head(hourglass(x))
             maps.append(features(value))
@@ -137,34 +147,58 @@ class PointNet(nn.Module):
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(before, [*widths, 1], strict=True))
         self.score = nn.Conv2d(widths[_MERGED_AFTER - 1], 1, 1) if shape.merge == "attention" else None
 
-    def forward(self, features: Tensor, views: int | None = None) -> Tensor:
-        """Occupancy in 0..1.
+    def forward(self, features: Tensor) -> Tensor:
+        """Occupancy in 0..1; the exported graph.
 
         Args:
-            features: (B V, C, 1, N), the views of a person one after the other.
-            views: V; None: all are of one person.
+            features: (V, C, 1, N), the views of one person.
 
         Returns:
-            (B, 1, 1, N).
+            (1, 1, 1, N).
         """
         value = features
         *hidden, last = self.layers
         for number, layer in enumerate(hidden):
             value = F.relu(layer(value if number == 0 else torch.cat((value, features), 1)))
             if number == _MERGED_AFTER - 1:
-                value, features = self._merged(value, features, views)
+                score = None if self.score is None else self.score(value)
+                value, features = (_merged(x, score, 0) for x in (value, features))
         with torch.autocast(value.device.type, enabled=False):
             return torch.sigmoid(last(torch.cat((value, features), 1).float()))
 
-    def _merged(self, value: Tensor, features: Tensor, views: int | None) -> tuple[Tensor, Tensor]:
-        def split(x: Tensor) -> Tensor:
-            return x if views is None else x.unflatten(0, (-1, views))
+    def rows(self, features: Tensor, read: Sequence[int] | None = None) -> Tensor:
+        """The same for training, as matrix products over rows: no joined inputs are copied, and unread channels cost nothing.
 
-        axis, keep = (0, True) if views is None else (1, False)
-        if self.score is None:
-            return split(value).mean(axis, keepdim=keep), split(features).mean(axis, keepdim=keep)
-        weights = torch.softmax(split(self.score(value)), axis)
-        return (split(value) * weights).sum(axis, keepdim=keep), (split(features) * weights).sum(axis, keepdim=keep)
+        Args:
+            features: (B, V, N, R), the V views of each person.
+            read: which of the C channels the R are, the others being 0; None: all.
+
+        Returns:
+            (B, N).
+        """
+        first, *hidden, last = self.layers
+        value = F.relu(_joined(first, features[..., :0], features, read))
+        for number, layer in enumerate(hidden, 1):
+            if number == _MERGED_AFTER:
+                score = None if self.score is None else F.linear(value, self.score.weight[:, :, 0, 0], self.score.bias)
+                value, features = (_merged(x, score, 1)[:, 0] for x in (value, features))
+            value = F.relu(_joined(layer, value, features, read))
+        with torch.autocast(value.device.type, enabled=False):
+            return torch.sigmoid(_joined(last, value.float(), features.float(), read))[..., 0]
+
+
+def _joined(layer: nn.Module, value: Tensor, features: Tensor, read: Sequence[int] | None) -> Tensor:
+    """The 1x1 convolution of ``value`` and ``features``, joined; ``read`` as in :meth:`PointNet.rows`."""
+    assert isinstance(layer, nn.Conv2d)
+    own, weight = value.shape[-1], layer.weight[:, :, 0, 0]
+    known = weight[:, own:] if read is None else weight[:, own:][:, list(read)]
+    out = F.linear(features, known, layer.bias)
+    return out + F.linear(value, weight[:, :own]) if own else out
+
+
+def _merged(x: Tensor, score: Tensor | None, axis: int) -> Tensor:
+    """Mean over an axis, weighted by the scores' softmax if there are any."""
+    return x.mean(axis, keepdim=True) if score is None else (x * torch.softmax(score, axis)).sum(axis, keepdim=True)
 
 
 class ViewNet(nn.Module):
@@ -184,19 +218,26 @@ class ViewNet(nn.Module):
         Args:
             pictures: (B, V, 5, S, S); projections: (B, V, 3, 4); points: (B, N, 3) in the cube.
         """
-        views = pictures.shape[1]
+        shape, views = self.shape, pictures.shape[1]
         maps = self.encoder(pictures.flatten(0, 1))
         flat = projections.flatten(0, 1)
-        sampled = [sample_maps((m,), flat, points)[:, :-1] for m in maps]
-        depth = sample_maps((), flat, points)
+        sampled = [_rows(sample_maps((m,), flat, points)[:, :-1], views) for m in maps]
+        depth = _rows(sample_maps((), flat, points), views)
         results = []
-        for stage in range(len(maps)):
-            if self.shape.multi_scale:
-                read = [s if i <= stage else torch.zeros_like(s) for i, s in enumerate(sampled)]
+        for stage in range(shape.stages):
+            if shape.multi_scale:
+                known = len(maps) - shape.stages + stage + 1
+                count = sum(shape.feature_channels[:known])
+                read = [*range(count), shape.point_channels - 1]
+                results.append(self.points.rows(torch.cat((*sampled[:known], depth), -1), read))
             else:
-                read = [sampled[stage]]
-            results.append(self.points(torch.cat((*read, depth), 1), views)[:, 0, 0])
+                results.append(self.points.rows(torch.cat((sampled[stage], depth), -1)))
         return results
+
+
+def _rows(features: Tensor, views: int) -> Tensor:
+    """(B V, C, 1, N) -> (B, V, N, C)."""
+    return features[:, :, 0].transpose(1, 2).unflatten(0, (-1, views))
 
 
 def sample_maps(maps: Sequence[Tensor], projections: Tensor, points: Tensor) -> Tensor:

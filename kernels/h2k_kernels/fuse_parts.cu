@@ -114,29 +114,32 @@ __device__ __forceinline__ float profile(const float* cumulative, int radius, in
   return cumulative[highest + radius] - (lowest > -radius ? cumulative[lowest - 1 + radius] : 0.f);
 }
 
+// `first` to `last` of the channels.
 template <class In>
 __device__ __forceinline__ void add_normals(const In* block, const Crop& crop, const Taps& u, const Taps& v, float weight,
-                                            float sums[6]) {
+                                            float sums[6], int first = 0, int last = 6) {
   const int plane = crop.height * crop.width;  // 6 of them lie within 2^31: the launcher checks it
-  const In *top = block + v.at[0] * crop.width, *bottom = block + v.at[1] * crop.width;
+  const In *top = block + first * plane + v.at[0] * crop.width, *bottom = block + first * plane + v.at[1] * crop.width;
   const float w00 = weight * (u.weight[0] * v.weight[0]), w01 = weight * (u.weight[1] * v.weight[0]);
   const float w10 = weight * (u.weight[0] * v.weight[1]), w11 = weight * (u.weight[1] * v.weight[1]);
 #pragma unroll
-  for (int c = 0; c < 6; ++c) {
+  for (int c = first; c < last; ++c) {
     sums[c] += w00 * load(top + u.at[0]) + w01 * load(top + u.at[1]) + w10 * load(bottom + u.at[0]) + w11 * load(bottom + u.at[1]);
     top += plane;
     bottom += plane;
   }
 }
 
-// Adds `weight` times the low-resolution normals, upsampled bilinearly (half-pixel centres, held at the border).
+// Adds `front` and `back` times the low-resolution normals of the side, upsampled bilinearly (half-pixel centres, held at the border).
 template <class In>
-__device__ __forceinline__ void add_fill(const In* fill, int fill_size, float ratio, int x, int y, float weight, float sums[6]) {
+__device__ __forceinline__ void add_fill(const In* fill, int fill_size, float ratio, int x, int y, float front, float back,
+                                         float sums[6]) {
   const float last = (float)(fill_size - 1);
   const float u = fminf(fmaxf(((float)x + 0.5f) * ratio - 0.5f, 0.f), last), v = fminf(fmaxf(((float)y + 0.5f) * ratio - 0.5f, 0.f), last);
   const Taps across = taps_between(u, 0, fill_size), down = taps_between(v, 0, fill_size);
   const Crop whole = {nullptr, 0, 0, fill_size, fill_size, 0, 0, 0, 0};
-  add_normals(fill, whole, across, down, weight, sums);
+  if (front > 0.f) add_normals(fill, whole, across, down, front, sums, 0, 3);
+  add_normals(fill, whole, across, down, back, sums, 3, 6);
 }
 
 template <class Out>
@@ -181,11 +184,11 @@ __device__ __forceinline__ void write_levels(const Levels& levels, int person, i
   write_levels(full, half, quarter, levels.width, levels.height, x, y, values);
 }
 
-// What stands in where the parts' weights sum to less than `weight`.
+// What stands in where the parts' weights sum to less than `weight`, and has `back_share` of the back everywhere.
 struct Fill {
   const void* normals;
   int is_half, size;
-  float ratio, weight;
+  float ratio, weight, back_share;
 };
 
 // Lists the crops that reach a tile, in the table's order, so that sums do not depend on scheduling. One warp; lane = crop.
@@ -297,18 +300,21 @@ extern "C" __global__ void __launch_bounds__(256, 3)
         if (crop.is_half) add_normals(static_cast<const half_t*>(crop.data) + person * crop.person_stride, crop, u, v, weight, sums);
         else add_normals(static_cast<const float*>(crop.data) + person * crop.person_stride, crop, u, v, weight, sums);
       }
-      if (fill.normals && inside && total < fill.weight) {
-        const float lacking = fill.weight - total;
+      float back_scale = 1.f;
+      if (fill.normals && inside && (total < fill.weight || fill.back_share > 0.f)) {
+        const float lacking = fmaxf(fill.weight - total, 0.f);
+        total += lacking;
+        back_scale = 1.f - fill.back_share;
+        const float back = lacking + total * (fill.back_share / back_scale);
         const long long of_person = person * 6LL * fill.size * fill.size;
         if (fill.is_half)
-          add_fill(static_cast<const half_t*>(fill.normals) + of_person, fill.size, fill.ratio, canvas_x, canvas_y, lacking, sums);
+          add_fill(static_cast<const half_t*>(fill.normals) + of_person, fill.size, fill.ratio, canvas_x, canvas_y, lacking, back, sums);
         else
-          add_fill(static_cast<const float*>(fill.normals) + of_person, fill.size, fill.ratio, canvas_x, canvas_y, lacking, sums);
-        total += lacking;
+          add_fill(static_cast<const float*>(fill.normals) + of_person, fill.size, fill.ratio, canvas_x, canvas_y, lacking, back, sums);
       }
       const float scale = total == 0.f ? 0.f : 1.f / total;
 #pragma unroll
-      for (int c = 0; c < 6; ++c) values[k][c] = sums[c] * scale;
+      for (int c = 0; c < 6; ++c) values[k][c] = sums[c] * (c < 3 ? scale : scale * back_scale);
     }
     if (levels.is_half_precision) write_levels<half_t>(levels, person, x, y, values);
     else write_levels<float>(levels, person, x, y, values);

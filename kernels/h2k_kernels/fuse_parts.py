@@ -53,6 +53,7 @@ def fuse_parts(
     region: tuple[int, int, int, int] | None = None,
     fill: NDArray[np.float32] | None = None,
     fill_weight: float = 0.0,
+    back_share: float = 0.0,
     trim: int = 16,
     taps: int = 15,
     sigma: float = 5.0,
@@ -69,6 +70,7 @@ def fuse_parts(
         fill: (6, n, n) float32 normals, in the canvas's scale, for pixels that the parts do not cover; upsampled bilinearly.
         fill_weight: where the parts' weights sum to less, the fill makes up for it. With 0 (the published way) a
             pixel touched only by the tail of one window takes that part alone, and uncovered pixels are 0.
+        back_share: share of the fill in the back's three channels wherever parts or fill are, in [0, 1).
 
     Returns:
         (6, N, N) float32; not renormalised.
@@ -79,6 +81,8 @@ def fuse_parts(
         for slot, part in enumerate(group.parts):
             if usable is None or usable[part]:
                 sources.append(_prepare(normals[slot], to_canvas[part], to_part[part], size, trim, taps, sigma))
+    if not 0 <= back_share < 1 or (back_share and fill is None):
+        raise ValueError(f"back_share must be in [0, 1), and 0 without a fill, not {back_share}")
     out = np.zeros((6, size, size), np.float32)
     fill_rows = None if fill is None else np.ascontiguousarray(fill.transpose(1, 2, 0))
 
@@ -96,9 +100,11 @@ def fuse_parts(
         weight = total[..., 6:7]
         if fill_rows is not None:
             lacking = np.maximum(fill_weight - weight, 0)
-            if lacking.any():
-                total[..., :6] += lacking * _upsampled_rows(fill_rows, rows, size)[:, x_min:x_max]
+            if back_share or lacking.any():
+                stand_in = _upsampled_rows(fill_rows, rows, size)[:, x_min:x_max]
+                total[..., :6] += lacking * stand_in
                 weight = weight + lacking
+                total[..., 3:6] += back_share * (weight * stand_in[..., 3:6] - total[..., 3:6])
         total[..., :6] /= np.where(weight == 0, 1, weight)
         out[:, rows.start : rows.stop, x_min:x_max] = total[..., :6].transpose(2, 0, 1)
 

@@ -23,8 +23,10 @@ class ImplicitConfig:
     """How views are merged after the third layer: "mean", or "attention", a mean with learned weights."""
     picture: int = 512
     """Side of the networks' picture in pixels."""
+    local: int = 0
+    """Channels of a map at the picture's own resolution, a multiple of 8, which points read besides; 0: none. Multi-scale only."""
     views: int = 4
-    """Most views of an example; each example draws from 1 to so many of a person's."""
+    """Most views of an example; each example takes the larger of two draws from 1 to so many of a person's."""
     fixed_views: bool = False
     """Always take that many views."""
     batch: int = 1

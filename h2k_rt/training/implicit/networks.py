@@ -26,7 +26,8 @@ def shape_of(config: TrainingConfig) -> ViewNetShape:
     """
     wanted = config.implicit
     try:
-        return ViewNetShape(wanted.width, wanted.stages, wanted.features == "multi-scale", wanted.merge, wanted.picture)
+        multi_scale = wanted.features == "multi-scale"
+        return ViewNetShape(wanted.width, wanted.stages, multi_scale, wanted.merge, wanted.picture, wanted.local)
     except ValueError as error:
         raise TrainingError(f"[implicit]: {error}") from error
 

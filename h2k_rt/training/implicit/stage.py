@@ -68,7 +68,7 @@ class ViewExamples:
     def __call__(self, source: ViewSetSource, index: int, rng: np.random.Generator) -> dict[str, Any]:
         person, wanted = source.read(index), self.config
         most = min(wanted.views, len(person.cameras))
-        count = int(rng.integers(1, most + 1)) if self.augmented and not wanted.fixed_views else most
+        count = int(rng.integers(1, most + 1, 2).max()) if self.augmented and not wanted.fixed_views else most
         chosen = spread_views(len(person.cameras), count, int(rng.integers(len(person.cameras))) if self.augmented else 0)
         cameras, masks = [person.cameras[i] for i in chosen], [person.mask(i) for i in chosen]
         cube = find_cube(cameras, masks)

@@ -21,7 +21,9 @@ _TILE, _WEIGHT_TILE, _MAX_TAPS = (64, 16), 32, 31
 
 #: ``Blur``, ``Fill`` and ``Levels`` of fuse_parts.cu.
 _BLUR = np.dtype([("radius", "i4"), ("margin", "i4"), ("taps", "f4", (_MAX_TAPS,)), ("cumulative", "f4", (_MAX_TAPS,))], align=True)
-_FILL = np.dtype([("normals", "u8"), ("is_half", "i4"), ("size", "i4"), ("ratio", "f4"), ("weight", "f4")], align=True)
+_FILL = np.dtype(
+    [("normals", "u8"), ("is_half", "i4"), ("size", "i4"), ("ratio", "f4"), ("weight", "f4"), ("back_share", "f4")], align=True
+)
 _LEVELS = np.dtype(
     [("full", "u8"), ("half", "u8"), ("quarter", "u8"), ("width", "i4"), ("height", "i4"), ("is_half_precision", "i4")], align=True
 )
@@ -48,6 +50,7 @@ def plan(
     origin: DeviceArray | None = None,
     fill: DeviceArray | None = None,
     fill_weight: float = 0.0,
+    back_share: float = 0.0,
     trim: int = 16,
     taps: int = 15,
     sigma: float = 5.0,
@@ -66,6 +69,7 @@ def plan(
         region: (B, 4) int32 x0, y0, x1, y1: canvas pixels to compute, 0 elsewhere; None: all.
         origin: (B, 2) int32 x, y on the canvas, multiples of 4; None: 0.
         fill: (B, 6, n, n) normals in the canvas's scale where the parts' weights sum to less than ``fill_weight``.
+        back_share: share of the fill in the back's three channels wherever parts or fill are, in [0, 1).
         trim, taps, sigma: the window is so much smaller than the crop, and is blurred by so many taps (odd, at most 31).
 
     Raises:
@@ -104,7 +108,7 @@ def plan(
             optional(region, "region", np.int32, persons, 4),
             optional(origin, "origin", np.int32, persons, 2),
             canvas,
-            _fill(fill, fill_weight, size, persons),
+            _fill(fill, fill_weight, back_share, size, persons),
             structure(np.array(levels, _LEVELS)),
             table,
             blur,
@@ -167,11 +171,13 @@ def _blur(trim: int, taps: int, sigma: float) -> np.void:
     return structure(blur)
 
 
-def _fill(fill: DeviceArray | None, weight: float, size: int, persons: int) -> np.void:
+def _fill(fill: DeviceArray | None, weight: float, back_share: float, size: int, persons: int) -> np.void:
+    if not 0 <= back_share < 1 or (back_share and fill is None):
+        raise ValueError(f"back_share must be in [0, 1), and 0 without a fill, not {back_share}")
     if fill is None:
         return structure(np.zeros((), _FILL))
     require(fill, "fill", FLOATS, persons, 6, None, None)
     n = fill.shape[2]
     if fill.shape[3] != n or 6 * n * n >= 1 << 31:
         raise ValueError(f"fill must be square and of at most 18918 pixels a side, not {fill.shape}")
-    return structure(np.array((fill.pointer, fill.dtype == np.float16, n, n / size, weight), _FILL))
+    return structure(np.array((fill.pointer, fill.dtype == np.float16, n, n / size, weight, back_share), _FILL))
