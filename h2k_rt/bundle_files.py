@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from h2k_rt.errors import BundleError
 
 DESCRIPTION = "model.toml"
+#: What a bundle says of itself for people to read: data, recipe, figures, failures. Not needed to run it.
+CARD = "card.md"
 MAX_DESCRIPTION = 1 << 20
 #: Largest network file; the full-size low_depth graph is 102 MB.
 MAX_FILE = 1 << 30

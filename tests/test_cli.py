@@ -273,12 +273,17 @@ def test_models_lists_good_and_bad_bundles(cli: Cli, model: Path, tmp_path: Path
     (tmp_path / "bundles" / "broken").mkdir(parents=True)
     (tmp_path / "bundles" / "broken" / "model.toml").write_text("x = 1")
     (tmp_path / "bundles" / "good").symlink_to(model)
+    with_card = tmp_path / "bundles" / "told"
+    with_card.mkdir()
+    (with_card / "model.toml").write_text("x = 1")
+    (with_card / "card.md").write_text("# told")
     monkeypatch.setenv("H2K_MODELS", str(tmp_path / "bundles"))
     run = cli("models")
     assert run.code == 0 and run.err == ""
     for word in ("broken", "cannot be used: ", "good", "licence ", "trained on ", " MB"):
         assert word in run.out
     rows = {row["name"]: row for row in json.loads(cli("models", "--json").out)}
+    assert rows["told"]["card"] == str(with_card / "card.md") and rows["broken"]["card"] is None
     assert rows["broken"]["problem"] and not rows["good"]["problem"]
     stored = sum(file.stat().st_size for file in model.rglob("*.onnx")) if model.is_dir() else None
     assert stored is None or rows["good"]["size_bytes"] == stored

@@ -28,7 +28,7 @@ from h2k_export.parity import check_against, compare, random_input, structured_i
 from h2k_export.specs import GRAPHS, GraphSpec  # noqa: E402
 from h2k_export.weights import load_human_net  # noqa: E402
 from h2k_export.wrappers import exported_modules  # noqa: E402
-from h2k_export.write_bundle import new_bundle  # noqa: E402
+from h2k_export.write_bundle import new_bundle, read_card, write_file  # noqa: E402
 
 from h2k_rt.bundle import NETWORKS, Bundle  # noqa: E402
 from h2k_rt.errors import BundleError, CheckpointError, OutputError  # noqa: E402
@@ -255,6 +255,24 @@ def test_a_bundle_is_replaced_as_a_whole(tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "bundle", folder, dirs_exist_ok=True)
     assert (tmp_path / "again.zip").read_bytes() == packed
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.zip", "bundle", "bundle.zip"]
+
+
+def test_a_model_card_travels_with_the_bundle(tmp_path: Path) -> None:
+    card = tmp_path / "card.md"
+    card.write_text("# Tiny\nüber")
+    assert read_card(card) == card.read_bytes() and read_card(None) is None
+    with new_bundle(tmp_path / "bundle", replace=False) as folder:
+        shutil.copytree(tiny_bundle(), folder, dirs_exist_ok=True)
+        write_file(folder / "card.md", card.read_bytes())
+    with new_bundle(tmp_path / "bundle", replace=True) as folder:  # a card is part of a bundle, not somebody's own file
+        shutil.copytree(tiny_bundle(), folder, dirs_exist_ok=True)
+    assert not (tmp_path / "bundle" / "card.md").exists()
+    for data, fault in ((b"\xff\xfe\x00", "UTF-8"), (b"x" * ((1 << 20) + 1), "1048577 bytes")):
+        card.write_bytes(data)
+        with pytest.raises(BundleError, match=f"card.md: .*{fault}"):
+            read_card(card)
+    with pytest.raises(BundleError, match=r"absent\.md: the model card cannot be read"):
+        read_card(tmp_path / "absent.md")
 
 
 def test_weights_too_large_for_16_bits_are_refused(net: torch.nn.Module) -> None:

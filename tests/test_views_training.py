@@ -181,8 +181,11 @@ def test_from_training_to_the_papers_table(cli: Cli, people: Path, tmp_path: Pat
     start = ("train", "--method", "implicit", "--model", config, "--data", people, "-o", run)
     assert cli(*start, "--steps", 12).code == 0
     assert cli(*start, "--steps", 1, "--phase", 2).code == 2
-    found = cli("export", run / "model.safetensors", "-o", tmp_path / "bundle", "--precision", "fp32")
+    card = tmp_path / "about.md"
+    card.write_text("# Tiny")
+    found = cli("export", run / "model.safetensors", "-o", tmp_path / "bundle", "--precision", "fp32", "--card", card)
     assert found.code == 0 and "points" in found.out
+    assert (tmp_path / "bundle" / "card.md").read_text() == "# Tiny"
     found = cli("eval", "--data", people, "--model", tmp_path / "bundle", "--views", 3, "--count", 1, "--threads", 1)
     assert found.code == 0, found.err
     assert "p2s_cm" in found.out and "iou" in found.out

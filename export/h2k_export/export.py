@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from h2k_export.errors import ExportError, missing
 from h2k_export.specs import GRAPHS, OPSET, GraphSpec
 from h2k_export.weights import load_human_net, stated_constants
-from h2k_export.write_bundle import new_bundle, toml_text, write_file
+from h2k_export.write_bundle import new_bundle, read_card, toml_text, write_file
 from h2k_rt.bundle import CONSTANTS, FORMAT, Bundle
+from h2k_rt.bundle_files import CARD
 from h2k_rt.errors import BundleError
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def export_bundle(
     store_fp16: bool = False,
     constants: Mapping[str, float | tuple[float, ...]] | None = None,
     keep_weights: bool = False,
+    card: Path | None = None,
     progress: Progress | None = None,
     replace: bool = False,
 ) -> ExportReport:
@@ -86,6 +88,7 @@ def export_bundle(
         constants: constants of the method that differ for these weights (``bundle.CONSTANTS``), beside those that the
             metadata of a .safetensors file states.
         keep_weights: put ``weights.safetensors`` into the bundle, for training on and for the PyTorch engine.
+        card: a model card in Markdown that becomes the bundle's ``card.md``.
         progress: called with (networks done, all, what is done now).
         replace: replace the bundle ``out``.
 
@@ -93,6 +96,7 @@ def export_bundle(
         CheckpointError: the weights are not this method's.
         ExportError: a graph does not compute what PyTorch computes.
         OutputError: ``out`` exists or cannot be written.
+        BundleError: the card cannot be read or is no text.
         MissingPackageError: torch, onnx, onnxslim or onnxruntime is not installed.
     """
     if precision not in PRECISIONS:
@@ -110,6 +114,7 @@ def export_bundle(
     net = load_human_net(weights, width)
     stated = stated_constants(Path(weights)) if isinstance(weights, (str, os.PathLike)) else {}
     stated |= constants or {}
+    about = read_card(card)
     unknown = sorted(set(stated) - set(CONSTANTS))
     if unknown:
         raise BundleError(f"a bundle cannot state {unknown[0]}; it can state {', '.join(CONSTANTS)}")
@@ -140,6 +145,8 @@ def export_bundle(
             data = _safetensors(net)
             write_file(folder / "weights.safetensors", data)
             table["weights"] = file_entry("weights.safetensors", data)
+        if about is not None:
+            write_file(folder / CARD, about)
         write_file(folder / "model.toml", toml_text({**table, "networks": networks}).encode())
     say(len(GRAPHS), len(GRAPHS), "done")
     return ExportReport(Bundle.open(Path(out)).location, tuple(rows))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from h2k_export.errors import missing
 from h2k_export.specs import GraphSpec, Shape
 from h2k_export.weights import read_safetensors
-from h2k_export.write_bundle import new_bundle, toml_text, write_file
+from h2k_export.write_bundle import new_bundle, read_card, toml_text, write_file
 from h2k_rt.bundle import FORMAT, METHODS, Bundle
+from h2k_rt.bundle_files import CARD
 from h2k_rt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def export_view_bundle(
     trained_on: str,
     precision: str = "both",
     store_fp16: bool = False,
+    card: Path | None = None,
     progress: Progress | None = None,
     replace: bool = False,
 ) -> ExportReport:
@@ -148,6 +150,7 @@ def export_view_bundle(
         raise missing(error) from error
     net = load_view_net(weights) if isinstance(weights, (str, os.PathLike)) else weights.eval()
     say = progress or (lambda done, total, what: None)
+    about = read_card(card)
     rows, networks = [], {}
     names = METHODS[METHOD_NAME]
     specs, modules = view_specs(net.shape), view_modules(net)
@@ -170,6 +173,8 @@ def export_view_bundle(
             "trained_on": trained_on,
             "networks": networks,
         }
+        if about is not None:
+            write_file(folder / CARD, about)
         write_file(folder / "model.toml", toml_text(table).encode())
     say(len(names), len(names), "done")
     return ExportReport(Bundle.open(Path(out)).location, tuple(rows))

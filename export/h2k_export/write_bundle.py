@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from h2k_rt.bundle import Bundle
-from h2k_rt.bundle_files import open_files
+from h2k_rt.bundle_files import CARD, MAX_DESCRIPTION, open_files
 from h2k_rt.errors import BundleError, OutputError
 
 
@@ -90,7 +90,8 @@ def new_bundle(out: Path, *, replace: bool) -> Iterator[Path]:
 def _may_be_replaced(out: Path) -> None:
     """Raise OutputError where ``out`` holds anything but a bundle: that may be somebody's only copy."""
     if out.is_dir():
-        other = sorted(p.name for p in out.iterdir() if p.is_dir() or p.suffix not in (".onnx", ".toml", ".safetensors"))
+        kinds = (".onnx", ".toml", ".safetensors")
+        other = sorted(p.name for p in out.iterdir() if p.is_dir() or not (p.suffix in kinds or p.name == CARD))
         if other:
             raise OutputError(f"{out} is not replaced: it holds {other[0]}, which is no part of a model bundle")
         if not any(out.iterdir()):
@@ -99,6 +100,26 @@ def _may_be_replaced(out: Path) -> None:
         open_files(out).description()
     except BundleError as error:
         raise OutputError(f"{out} is not replaced: {error}") from error
+
+
+def read_card(path: Path | None) -> bytes | None:
+    """The model card to put into a bundle.
+
+    Raises:
+        BundleError: it cannot be read, is no text in UTF-8, or is larger than 1 MiB.
+    """
+    if path is None:
+        return None
+    try:
+        data = path.read_bytes()
+        data.decode()
+    except OSError as error:
+        raise BundleError(f"{path}: the model card cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: the model card is no text in UTF-8; save it as such") from error
+    if len(data) > MAX_DESCRIPTION:
+        raise BundleError(f"{path}: the model card has {len(data)} bytes, more than the {MAX_DESCRIPTION} a bundle takes")
+    return data
 
 
 def _zip(folder: Path, target: Path) -> None:

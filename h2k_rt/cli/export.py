@@ -43,6 +43,9 @@ def export(
         list[str] | None,
         typer.Option("--constant", metavar="NAME=VALUE", help="A constant of the method that these weights were trained with."),
     ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="FILE", help="Model card (Markdown) to put into the bundle as card.md.")
+    ] = None,
     replace: Replace = False,
     debug: Debug = False,
 ) -> None:
@@ -62,6 +65,7 @@ def export(
                     **about,
                     precision=precision.value,
                     store_fp16=store_fp16,
+                    card=card,
                     progress=progress,
                     replace=replace,
                 )
@@ -78,6 +82,7 @@ def export(
                 precision=precision.value,
                 store_fp16=store_fp16,
                 constants=_constants(constant) if constant else None,
+                card=card,
                 progress=progress,
                 replace=replace,
             )

@@ -34,10 +34,16 @@ def models(
                 tell(f"  trained on  {row['trained_on']}")
                 tell(f"  size        {row['size_bytes'] / 1e6:.1f} MB")
             tell(f"  path        {row['path']}")
+            if row["card"]:
+                tell(f"  card        {row['card']}")
 
 
 def _row(found: Any) -> dict[str, Any]:
+    from h2k_rt.bundle_files import CARD
+
+    card = found.location / CARD
     row: dict[str, Any] = {"name": found.name, "path": str(found.location), "problem": found.problem}
+    row["card"] = str(card) if card.is_file() else None  # in a .zip it is left alone
     bundle = found.bundle
     if bundle is not None:
         files = [file for network in bundle.networks.values() for file in network.files.values()]
