@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -55,6 +56,22 @@ def test_links_lead_somewhere() -> None:
         file = (page.parent / path) if path else page
         assert file.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def test_every_shipped_model_has_its_card() -> None:
+    """In the docs and, the same text, in the bundle."""
+    spec = importlib.util.spec_from_file_location("cards", REPOSITORY / ".ci" / "cards.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = script.cards()
+    bundles = [path.parent for path in (REPOSITORY / "h2k_rt" / "models").glob("*/model.toml")]
+    assert {path.parent for path in made} == set(bundles) and bundles
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, "run python .ci/cards.py"
+        assert "](" not in text and "![" not in text
+        for word in ("licence", "trained on", "Hardware", "Figures", "cannot do", "Fair use"):
+            assert word in text, f"{path}: says nothing of {word}"
 
 
 def test_table_of_rtx_engines_is_whole() -> None:
