@@ -82,10 +82,10 @@ def test_stages_read_what_they_may() -> None:
     net = tiny_net()
     pictures, projections, points = inputs(2, TINY.picture)
     with torch.no_grad():
-        before = net(pictures, projections, points)
+        before = net(pictures, projections, points).occupancies
         # The last stage's own head: nothing of it may reach the earlier stages' results.
         net.encoder.features[2].bias.add_(1.0)
-        after = net(pictures, projections, points)
+        after = net(pictures, projections, points).occupancies
     assert len(before) == 3 and before[0].shape == (1, 50)
     torch.testing.assert_close(before[0], after[0])
     torch.testing.assert_close(before[1], after[1])
@@ -109,7 +109,7 @@ def test_graphs_compute_what_pytorch_does(shape: ViewNetShape, tmp_path: Path) -
     assert bundle.method == "implicit" and bundle.precisions("points") == ("fp32", "fp16")
     pictures, projections, points = inputs(2, shape.picture)
     with torch.no_grad():
-        expected = net(pictures, projections, points)[-1][0].numpy()
+        expected = net(pictures, projections, points).occupancies[-1][0].numpy()
     for precision, tolerance in (("fp32", 1e-4), ("fp16", 5e-3)):
         for open_engine in (onnx_runtime, in_torch):
             encoder, head = (open_engine(bundle.network(n, precision), n) for n in ("encoder", "points"))

@@ -12,14 +12,16 @@ from cli_runner import Cli, in_process
 from safetensors.torch import load_file
 from view_people import ball_people
 
-from h2k_rt.errors import TrainingError
+from h2k_rt.data.views.viewset import Drawing, OccupancySamples, SetDescription, ViewSets, ViewSetWriter
+from h2k_rt.errors import DataError, TrainingError
 from h2k_rt.training.config import TrainingConfig, parse_config
 from h2k_rt.training.implicit.networks import ViewNetworks, fresh_view_net
-from h2k_rt.training.implicit.stage import ImplicitStage, ViewExamples, ViewSetSource, collate_views
+from h2k_rt.training.implicit.stage import ImplicitStage, ViewExamples, ViewSetSource, collate_views, depth_error, depth_target
 from h2k_rt.training.implicit.trainer import ImplicitTrainer
 from h2k_rt.training.job import Job, Limit
 from h2k_rt.training.rates import rate_at
-from h2k_rt.views.network_picture import NetworkView
+from h2k_rt.views.network_picture import NetworkView, crop_of, projection_of
+from h2k_rt.views.subject import find_cube
 
 
 def tiny(**implicit: object) -> TrainingConfig:
@@ -191,3 +193,67 @@ def test_from_training_to_the_papers_table(cli: Cli, people: Path, tmp_path: Pat
     assert "p2s_cm" in found.out and "iou" in found.out
     found = cli("eval", "--data", people, "--model", "hull", "--views", 9, "--count", 1)
     assert found.code == 10 and "9 are asked for" in found.sentence
+
+
+def test_depth_targets_lie_on_the_surface() -> None:
+    """Lifted back along the camera's rays, they are on the body, and of the points' own depth."""
+    pytest.importorskip("numba")
+    from people_bodies import ellipsoid, figure
+
+    from h2k_rt.data.people.closed import closed_mesh
+    from h2k_rt.data.views.rig import draw_rig
+
+    body = ellipsoid(rings=48)
+    axes, middle = np.array((0.3, 0.85, 0.25)), np.array((0, 0.9, 0))
+    drawing = draw_rig(figure(body), closed_mesh(body.vertices, body.faces, 0.04), np.random.default_rng(3), 3, 160)
+    cube = find_cube(drawing.cameras, drawing.masks)
+    for camera, depth, mask in zip(drawing.cameras, drawing.depths, drawing.masks, strict=True):
+        target = depth_target(depth, camera, cube, 32)
+        projection = projection_of(camera, cube).astype(np.float64)
+        known = target[2] > 0
+        assert known.sum() > 50 and not target[:2, ~known].any()
+        assert abs(known.mean() * (crop_of(camera, cube)[2] / 160) ** 2 / (mask > 0).mean() - 1) < 0.1
+        v, u = (np.argwhere(known).T + 0.5) / 32
+        for side in target[:2]:
+            w = side[known] + projection[2, 3]
+            q = np.linalg.solve(projection[:, :3], np.stack((u * w, v * w, w)) - projection[:, 3:]).T
+            on = np.linalg.norm((q * cube.radius + cube.centre - middle) / axes, axis=1)
+            # The picture's pixel that a target comes from is up to half a pixel, a centimetre, beside the ray.
+            assert np.abs(np.median(on) - 1) < 0.02 and (np.abs(on - 1) < 0.15).mean() > 0.9
+        assert (target[1] - target[0])[known].mean() > 0.3
+    found = torch.tensor([[0.5, -0.25]]).reshape(1, 1, 2, 1, 1).expand(1, 1, 2, 16, 16)
+    goal = torch.from_numpy(target)[None, None]
+    expected = np.abs(np.array([[[0.5]], [[-0.25]]]) - target[:2, 1::2, 1::2])[:, target[2, 1::2, 1::2] > 0].mean()
+    assert float(depth_error(found, goal)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_depth_is_learnt_too(tmp_path: Path) -> None:
+    """Of flat boards whose depth the colour tells; the occupancy's terms stay, and a set without depth is told."""
+    source = ViewSets(ball_people(tmp_path / "plain", 2))
+    with pytest.raises(DataError, match=r"has no depth \(0\d_front.png\).*depth_weight = 0"):
+        ViewExamples(tiny(depth_weight=1.0).implicit)(ViewSetSource([tmp_path / "plain"]), 0, np.random.default_rng(0))
+    writer = ViewSetWriter(tmp_path / "set", SetDescription(2, 4, {"kind": "deep"}, "a test", "CC0"))
+    for index, name in enumerate(source.ids):
+        person = source.read(name)
+        photos, masks = [person.rgb(k) for k in range(4)], [person.mask(k) for k in range(4)]
+        depths = [np.where(mask > 0, np.float32([[[5.0]], [[5.5]]]), 0).astype(np.float32) for mask in masks]
+        samples: OccupancySamples = person.occupancy()
+        mesh = (np.zeros((3, 3), np.float32), np.zeros((1, 3), np.int32))
+        writer.write(index, Drawing(photos, masks, person.cameras, samples, depths), {}, mesh)
+    written = ViewSets(tmp_path / "set").read("000000")
+    assert set(np.unique(written.depth(1))) == {np.float32(0), np.float32(5.0), np.float32(5.5)}
+    config = tiny(depth_weight=1.0, fixed_views=True)
+    networks = ViewNetworks(fresh_view_net(config), config, torch.device("cpu"))
+    stage = ImplicitStage(config, ViewSetSource([tmp_path / "set"]))
+    example = stage.collate([stage.maker(stage.source, k, np.random.default_rng(k)) for k in range(2)])
+    example["sample"] = torch.arange(2)
+    errors = []
+    for _ in range(30):
+        (update,) = stage.updates(example, networks)
+        assert list(update.terms) == ["stage1", "stage2", "depth1", "depth2"]
+        errors.append(float(update.terms["depth2"]))
+        update.loss.backward()
+        for name in update.networks:
+            networks.step(name, 3e-3)
+    assert errors[-1] < 0.5 * errors[0]
+    assert stage.measure(example, networks)["implicit/depth_error"] > 0

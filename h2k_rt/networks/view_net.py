@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,8 @@ class ViewEncoder(nn.Module):
         self.hourglasses = nn.ModuleList(nn.Sequential(Hourglass(c), Residual(c, c)) for _ in stages)
         self.heads = nn.ModuleList(nn.Sequential(nn.Conv2d(c, c, 1), group_norm(c), nn.ReLU()) for _ in stages)
         self.features = nn.ModuleList(nn.Conv2d(c, out, 1) for _ in stages)
+        # For training only: front and back depth, so that features know the shape that they are to tell points of.
+        self.depths = nn.ModuleList(nn.Conv2d(out, 2, 1) for _ in stages)
         self.onward = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in stages[1:])
         self.back = nn.ModuleList(nn.Conv2d(out, c, 1) for _ in stages[1:])
 
@@ -201,6 +203,19 @@ def _merged(x: Tensor, score: Tensor | None, axis: int) -> Tensor:
     return x.mean(axis, keepdim=True) if score is None else (x * torch.softmax(score, axis)).sum(axis, keepdim=True)
 
 
+class Seen(NamedTuple):
+    """What the networks say of a batch, after each stage.
+
+    Attributes:
+        occupancies: (B, N) each, the last one the result.
+        depths: (B, V, 2, s, s) each, of the stage's map: nearest and farthest surface along each camera's axis, in radii of the
+            cube from its middle, as the points' depth is.
+    """
+
+    occupancies: list[Tensor]
+    depths: list[Tensor]
+
+
 class ViewNet(nn.Module):
     """Both networks."""
 
@@ -210,8 +225,8 @@ class ViewNet(nn.Module):
         self.encoder = ViewEncoder(shape)
         self.points = PointNet(shape)
 
-    def forward(self, pictures: Tensor, projections: Tensor, points: Tensor) -> list[Tensor]:
-        """Occupancies after each stage, the last one the result; each (B, N).
+    def forward(self, pictures: Tensor, projections: Tensor, points: Tensor) -> Seen:
+        """Occupancies and depths after each stage.
 
         Stage k of the multi-scale network reads the scales up to k, those that follow being 0; PIFu's reads the map of stage k.
 
@@ -223,8 +238,10 @@ class ViewNet(nn.Module):
         flat = projections.flatten(0, 1)
         sampled = [_rows(sample_maps((m,), flat, points)[:, :-1], views) for m in maps]
         depth = _rows(sample_maps((), flat, points), views)
-        results = []
-        for stage in range(shape.stages):
+        results, depths = [], []
+        for stage, head in enumerate(self.encoder.depths):
+            with torch.autocast(points.device.type, enabled=False):
+                depths.append(head(maps[stage - shape.stages].float()).unflatten(0, (-1, views)))
             if shape.multi_scale:
                 known = len(maps) - shape.stages + stage + 1
                 count = sum(shape.feature_channels[:known])
@@ -232,7 +249,7 @@ class ViewNet(nn.Module):
                 results.append(self.points.rows(torch.cat((*sampled[:known], depth), -1), read))
             else:
                 results.append(self.points.rows(torch.cat((sampled[stage], depth), -1)))
-        return results
+        return Seen(results, depths)
 
 
 def _rows(features: Tensor, views: int) -> Tensor:

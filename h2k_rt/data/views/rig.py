@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from h2k_rt.data.people.closed import ClosedMesh
 from h2k_rt.data.people.figure import Figure
@@ -57,11 +58,19 @@ def draw_rig(
         size: side of the photos in pixels.
     """
     scene = sample_scene(rng, backgrounds)
-    photos, masks, cameras = [], [], []
+    photos, masks, cameras, depths = [], [], [], []
     for number, view in enumerate(sample_rig(rng, count)):
         camera = frame_figure(figure, view, size)
         drawn = render(figure, view, scene, size, camera=camera)
         photos.append(drawn.rgb)
         masks.append(drawn.mask)
         cameras.append(calibrated(camera, f"{number:02d}.png"))
-    return Drawing(photos, masks, cameras, sample_occupancy(mesh.vertices, mesh.faces, rng))
+        depths.append(
+            np.where(drawn.mask > 0, [_along_axis(camera, cameras[-1], side) for side in drawn.depth], 0).astype(np.float32)
+        )
+    return Drawing(photos, masks, cameras, sample_occupancy(mesh.vertices, mesh.faces, rng), depths)
+
+
+def _along_axis(camera: ViewCamera, calibrated: CalibratedCamera, depth: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The renderer's depth of one side as metres along the calibrated camera's axis."""
+    return np.asarray(calibrated.to_camera(camera.lift(depth).reshape(-1, 3))[:, 2].reshape(depth.shape), np.float64)

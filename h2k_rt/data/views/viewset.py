@@ -4,6 +4,8 @@
 
 - ``00.png``, ``00_mask.png``, ``01.png``, ...: photos, and masks of 8 bits, 255 = person;
 - ``cameras.json``: their cameras, a file as ``h2k-rt infer-views --cameras`` takes it, in metres;
+- ``00_front.png``, ``00_back.png``, ...: depth, 16 bits, tenths of a millimetre along the camera's axis to the nearest and the
+  farthest surface, 0 outside the person; sets of real photos have none;
 - ``mesh.ply``: the closed surface in the same world;
 - ``occupancy.npz``: points in the world and whether each is inside;
 - ``about.json``: what was drawn.
@@ -35,6 +37,8 @@ from h2k_rt.views.cameras import CalibratedCamera
 FORMAT = 1
 DESCRIPTION, PEOPLE = VIEW_SETS, "people"
 MESH, OCCUPANCY, CAMERAS = "mesh.ply", "occupancy.npz", "cameras.json"
+#: Steps of a depth PNG in a metre, and what tells the files of the two sides.
+DEPTH_STEPS, DEPTH_SIDES = 10_000, ("front", "back")
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,15 @@ class Drawing:
     Attributes:
         photos: (H, W, 3) uint8 sRGB each; masks: (H, W) uint8, 255 = person; cameras: world metres -> photo.
         occupancy: points inside and outside of the mesh.
+        depths: of each photo, if known, (2, H, W) float32 metres along the camera's axis, nearest and farthest surface; 0 outside
+            the person.
     """
 
     photos: Sequence[NDArray[np.uint8]]
     masks: Sequence[NDArray[np.uint8]]
     cameras: Sequence[CalibratedCamera]
     occupancy: OccupancySamples
+    depths: Sequence[NDArray[np.float32]] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,21 @@ class ViewSet:
         """(H, W) uint8, 255 = person."""
         return self._picture(self.folder / f"{view:02d}_mask.png", view, 1)
 
+    def depth(self, view: int) -> NDArray[np.float32]:
+        """(2, H, W) float32 metres along the camera's axis, nearest and farthest surface; 0 outside the person.
+
+        Raises:
+            DataError: the set has no depth, or a file is damaged.
+        """
+        paths = [self.folder / f"{view:02d}_{side}.png" for side in DEPTH_SIDES]
+        if not paths[0].exists():
+            raise DataError(
+                f"{self.folder}: has no depth ({paths[0].name}); make the set again with h2k-rt data people --rig, or train with "
+                "depth_weight = 0"
+            )
+        layers = [self._picture(path, view, 1, np.uint16) for path in paths]
+        return np.stack(layers).astype(np.float32) * np.float32(1 / DEPTH_STEPS)
+
     def occupancy(self) -> OccupancySamples:
         """All points of the person.
 
@@ -120,12 +142,12 @@ class ViewSet:
         """``count`` points (N, 3) and whether they are inside, half of them."""
         return self.occupancy().draw(rng, count)
 
-    def _picture(self, path: Path, view: int, channels: int) -> NDArray[np.uint8]:
+    def _picture(self, path: Path, view: int, channels: int, kind: type = np.uint8) -> NDArray[Any]:
         picture, camera = read_png(path), self.cameras[view]
         shape = (camera.height, camera.width) + ((3,) if channels == 3 else ())
-        if picture.shape != shape or picture.dtype != np.uint8:
-            raise DataError(f"{path}: is {picture.shape} {picture.dtype}, expected {shape} uint8; make it again")
-        return np.asarray(picture, np.uint8)
+        if picture.shape != shape or picture.dtype != kind:
+            raise DataError(f"{path}: is {picture.shape} {picture.dtype}, expected {shape} {np.dtype(kind)}; make it again")
+        return picture
 
 
 @dataclass(frozen=True)
@@ -268,6 +290,10 @@ class ViewSetWriter:
             for view, (photo, mask) in enumerate(zip(drawing.photos, drawing.masks, strict=True)):
                 for name, picture in ((f"{view:02d}.png", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR)), (f"{view:02d}_mask.png", mask)):
                     (folder / name).write_bytes(cv2.imencode(".png", picture, PNG_SETTINGS)[1].data)
+            for view, depth in enumerate(drawing.depths):
+                for side, layer in zip(DEPTH_SIDES, depth, strict=True):
+                    steps = np.clip(np.rint(layer * np.float32(DEPTH_STEPS)), 0, 65535).astype(np.uint16)
+                    (folder / f"{view:02d}_{side}.png").write_bytes(cv2.imencode(".png", steps, PNG_SETTINGS)[1].data)
             save_cameras(drawing.cameras, folder / CAMERAS)
             write_shape(*mesh, folder / MESH)
             np.savez(folder / OCCUPANCY, points=drawing.occupancy.points, inside=drawing.occupancy.inside)

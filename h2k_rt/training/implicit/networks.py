@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from h2k_rt.errors import TrainingError
-from h2k_rt.networks.view_net import ViewNet, ViewNetShape
+from h2k_rt.networks.view_net import Seen, ViewNet, ViewNetShape
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.nets import network
 from h2k_rt.training.state import Networks, make_optimizer
@@ -51,13 +51,13 @@ class ViewNetworks(Networks):
         self.optimizers = {name: make_optimizer(network(self.live, name), config.optimizer) for name in NAMES}
         self.counts = dict.fromkeys(NAMES, 0)
 
-    def occupancies(self, batch: dict[str, Tensor], *, averaged: bool = False) -> list[Tensor]:
-        """Occupancy of a batch's points after each stage, (B, N) each."""
+    def seen(self, batch: dict[str, Tensor], *, averaged: bool = False) -> Seen:
+        """What the networks say of a batch, in float32."""
         net = self.averaged if averaged else self.live
         mixed = self.config.run.precision == "bfloat16"
         with torch.autocast(batch["points"].device.type, torch.bfloat16, enabled=mixed):
-            values: list[Tensor] = net(batch["pictures"], batch["projections"], batch["points"])
-        return [value.float() for value in values]
+            found: Seen = net(batch["pictures"], batch["projections"], batch["points"])
+        return Seen(*([value.float() for value in values] for values in found))
 
     def stated(self) -> dict[str, str]:
         """The method and the networks' shape."""

@@ -18,10 +18,12 @@ from h2k_rt.errors import DataError
 from h2k_rt.training.config import TrainingConfig
 from h2k_rt.training.implicit.config import ImplicitConfig
 from h2k_rt.training.implicit.networks import NAMES, ViewNetworks
+from h2k_rt.training.objective import masked_mean
 from h2k_rt.training.state import Networks
 from h2k_rt.training.update import Update
-from h2k_rt.views.network_picture import CARVING_MARGIN, REACH, NetworkView, network_view, outline_distance, stacked
-from h2k_rt.views.subject import find_cube
+from h2k_rt.views.cameras import CalibratedCamera
+from h2k_rt.views.network_picture import CARVING_MARGIN, REACH, NetworkView, crop_of, network_view, outline_distance, stacked
+from h2k_rt.views.subject import Cube, find_cube
 
 #: Points are drawn so many times over, to have enough within the outlines.
 _DRAWN_POINTS = 4
@@ -59,7 +61,9 @@ class ViewSetSource:
 class ViewExamples:
     """Makes pictures, projections and points of a person.
 
-    ``pictures`` (v, 5, S, S), ``projections`` (v, 3, 4), ``points`` (N, 3) in the cube, ``inside`` (N,) 0 or 1; all float32.
+    ``pictures`` (v, 5, S, S), ``projections`` (v, 3, 4), ``points`` (N, 3) in the cube, ``inside`` (N,) 0 or 1; with
+    ``depth_weight`` also ``depths`` (v, 3, S / 4, S / 4): front and back in radii of the cube from its middle, and 1 where they are
+    known. All float32.
     """
 
     config: ImplicitConfig
@@ -79,6 +83,12 @@ class ViewExamples:
         if self.augmented:
             views = [_augmented(view, wanted, rng) for view in views]
         pictures, projections = stacked(views)
+        known = {}
+        if wanted.depth_weight:
+            seen = [
+                depth_target(person.depth(i), camera, cube, wanted.picture // 4) for camera, i in zip(cameras, chosen, strict=True)
+            ]
+            known["depths"] = torch.from_numpy(np.stack(seen))
         if wanted.within_outlines:
             points, inside = person.draw_points(rng, _DRAWN_POINTS * wanted.points)
             q = ((points - cube.centre) / cube.radius).astype(np.float32)
@@ -92,7 +102,31 @@ class ViewExamples:
             "projections": torch.from_numpy(projections),
             "points": torch.from_numpy(q),
             "inside": torch.from_numpy(inside.astype(np.float32)),
+            **known,
         }
+
+
+def depth_target(depth: NDArray[np.float32], camera: CalibratedCamera, cube: Cube, size: int) -> NDArray[np.float32]:
+    """Depth as the features are to tell it: (3, size, size) over the network's picture, see :class:`ViewExamples`.
+
+    Args:
+        depth: (2, H, W) metres along the camera's axis, 0 where unknown.
+    """
+    x0, y0, side = crop_of(camera, cube)
+    steps = np.floor((np.arange(size) + 0.5) * (side / size)).astype(np.int64)
+    x, y = x0 + steps, y0 + steps
+    within = ((y >= 0) & (y < camera.height))[:, None] & ((x >= 0) & (x < camera.width))
+    found = depth[:, np.clip(y, 0, camera.height - 1)[:, None], np.clip(x, 0, camera.width - 1)]
+    known = within & (found[0] > 0)
+    middle = float(camera.to_camera(cube.centre)[2])
+    return np.concatenate((np.where(known, (found - middle) / cube.radius, 0), known[None])).astype(np.float32)
+
+
+def depth_error(found: Tensor, target: Tensor) -> Tensor:
+    """Mean error of (B, V, 2, s, s) against a target (B, V, 3, S, S) of :func:`depth_target`, at the map's own resolution."""
+    step = target.shape[-1] // found.shape[-1]
+    at = target[..., step // 2 :: step, step // 2 :: step].flatten(0, 1)
+    return masked_mean((found.flatten(0, 1) - at[:, :2]).abs(), at[:, 2:])
 
 
 def _drawn_within(
@@ -121,7 +155,9 @@ def _drawn_within(
 def collate_views(examples: list[dict[str, Any]]) -> dict[str, Any]:
     """Of each person as many views as the one with the fewest has."""
     views = min(len(example["pictures"]) for example in examples)
-    fewer = [{k: v[:views] if k in ("pictures", "projections") else v for k, v in example.items()} for example in examples]
+    fewer = [
+        {k: v[:views] if k in ("pictures", "projections", "depths") else v for k, v in example.items()} for example in examples
+    ]
     return torch.utils.data.default_collate(fewer)
 
 
@@ -144,7 +180,7 @@ def _augmented(view: NetworkView, config: ImplicitConfig, rng: np.random.Generat
 
 
 class ImplicitStage:
-    """Steps of the two networks, with one loss: squared error of the occupancy, summed over the supervised stages."""
+    """Steps of the two networks: squared error of the occupancy, and error of the depth if asked for, summed over the stages."""
 
     name, number = "implicit", 4
     networks = NAMES
@@ -158,22 +194,24 @@ class ImplicitStage:
     def updates(self, batch: dict[str, Tensor], networks: Networks) -> Iterator[Update]:
         """The loss of a batch."""
         assert isinstance(networks, ViewNetworks)
-        terms = {
-            f"stage{number}": (value - batch["inside"]).square().mean()
-            for number, value in enumerate(networks.occupancies(batch), 1)
-        }
+        seen, weight = networks.seen(batch), self.config.implicit.depth_weight
+        terms = {f"stage{n}": (value - batch["inside"]).square().mean() for n, value in enumerate(seen.occupancies, 1)}
+        if weight:
+            terms |= {f"depth{n}": weight * depth_error(value, batch["depths"]) for n, value in enumerate(seen.depths, 1)}
         yield Update(NAMES, terms, batch["sample"].tolist())
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Tensor], networks: Networks) -> dict[str, float]:
         """Squared error, and overlap in percent among the drawn points (most of them near the surface) of a held-out person."""
         assert isinstance(networks, ViewNetworks)
-        value, inside = networks.occupancies(batch, averaged=True)[-1], batch["inside"] > 0.5
+        seen = networks.seen(batch, averaged=True)
+        value, inside = seen.occupancies[-1], batch["inside"] > 0.5
         found = value > 0.5
         overlap = (found & inside).sum() / (found | inside).sum().clamp(min=1)
         return {
             "implicit/squared_error": float((value - batch["inside"]).square().mean()),
             "implicit/points_iou": 100 * float(overlap),
+            **({"implicit/depth_error": float(depth_error(seen.depths[0], batch["depths"]))} if "depths" in batch else {}),
         }
 
     def pictures(self, batch: dict[str, Tensor], networks: Networks) -> Tensor:
