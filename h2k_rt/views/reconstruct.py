@@ -255,14 +255,7 @@ class Counted:
 
 
 def _bundle(model: str | Path) -> Bundle:
-    try:
-        bundle = Bundle.open(model)
-    except BundleError as error:
-        if model != DEFAULT_MODEL:
-            raise
-        raise BundleError(
-            f"no model of the second method is part of the package yet: {error}; train one (docs/views.md), or give --model {HULL}"
-        ) from error
+    bundle = Bundle.open(model)
     if bundle.method != METHOD_NAME:
         raise BundleError(
             f"bundle {bundle.name} is for single photos (method {bundle.method}); infer-views needs one of method {METHOD_NAME}, "
