@@ -128,6 +128,14 @@ def test_the_shipped_model_carves_the_hull() -> None:
     assert (ours.extents > 0.9 * hull.extents).all() and (ours.extents < 1.03 * hull.extents).all()
 
 
+def test_few_photos_are_told(person: ViewSet) -> None:
+    shots, masks = photos(person)
+    hull = ViewReconstructor("hull", threads=1)
+    for count in (2, 3):
+        made = hull.reconstruct(shots[:count], person.cameras[:count], masks=masks[:count], resolution=64)
+        assert any("fewer than 3 photos" in note for note in made.notes) == (count == 2)
+
+
 def test_what_does_not_go_together_is_told(person: ViewSet) -> None:
     with pytest.raises(BundleError, match="single photos"):
         ViewReconstructor("small")

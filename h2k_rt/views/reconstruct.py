@@ -33,6 +33,8 @@ from h2k_rt.views.turntable import turntable_cameras
 
 METHOD_NAME = "implicit"
 DEFAULT_MODEL = "views-small"
+#: With fewer photos the outlines hold space far from the person, in which the networks were hardly trained.
+FEW = 3
 #: In place of a model: the visual hull of the masks, without any network.
 HULL = "hull"
 MOST_VIEWS = 16
@@ -293,7 +295,11 @@ def _views(
 def _notes(views: Sequence[View]) -> list[str]:
     cut = [view.name for view in views if max(view.mask[-1].max(), view.mask[0].max()) >= 128]
     notes = [f"the person is cut off by the edge of {', '.join(cut)}"] if cut else []
-    return notes + (["a single photo does not tell the distance: the height was taken as given"] if len(views) == 1 else [])
+    if len(views) == 1:
+        notes.append("a single photo does not tell the distance: the height was taken as given")
+    if len(views) < FEW:
+        notes.append(f"fewer than {FEW} photos leave most of the shape open: give 4 or more, or one to h2k-rt infer")
+    return notes
 
 
 def _largest_piece(points: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

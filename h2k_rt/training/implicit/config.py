@@ -37,8 +37,8 @@ class ImplicitConfig:
     """Only points that all views' outlines, widened as `infer-views` widens them, hold: it asks the networks of no others."""
     depth_weight: float = 0.0
     """Weight of the mean error, in radii of the cube, of the front and back depth that each stage's features tell by a 1x1
-    convolution, which only training has; 0: none, as published. A picture has many pixels to learn shape from where points are few; in
-    trials of 25 minutes at width 0.25 that gained nothing yet. For sets that have depth."""
+    convolution, which only training has; 0: none, as published. A picture has many pixels to learn shape from where points are
+    few; in trials of up to 10 minutes at width 0.25 that gained nothing yet. For sets that have depth."""
     mask_shift: int = 2
     """Masks are widened or narrowed by up to so many pixels of the network's picture."""
     brightness: float = 0.2
