@@ -140,7 +140,7 @@ class Small(HostRuntime):
 def test_chunks_fit_the_devices_memory(bundle: Bundle) -> None:
     pictures, projections, points = scene(2, 3000)
     want = on_cpu(bundle).encode(pictures, projections)(points)
-    channels = 2 * 16 + 1
+    channels = 8 + 2 * 16 + 1
 
     def sizes(runtime: Small, refuse: int = 1 << 30) -> list[int]:
         """Points of each run of the point network; binding more than ``refuse`` fails as ONNX Runtime fails."""

@@ -28,7 +28,7 @@ def view_bundle(merge: str = "mean") -> Path:
 
     torch.set_num_threads(1)
     torch.manual_seed(3)
-    net = ViewNet(ViewNetShape(width=0.125, stages=2, merge=merge, picture=PICTURE)).eval()
+    net = ViewNet(ViewNetShape(width=0.125, stages=2, merge=merge, picture=PICTURE, local=8)).eval()
     _, projections, points = feature_case(2, (1,), 400)
     with torch.no_grad():
         last = net.points.layers[-1]
@@ -38,7 +38,7 @@ def view_bundle(merge: str = "mean") -> Path:
         pictures = torch.cat((torch.rand(1, 2, 3, PICTURE, PICTURE) * seen[:, :, :1], seen), 2)
         given = pictures, torch.from_numpy(projections)[None], torch.from_numpy(points)[None]
         # Untrained networks say nearly the same everywhere: spread it over (0, 1).
-        value = torch.logit(net(*given)[-1])
+        value = torch.logit(net(*given).occupancies[-1])
         gain = 1.5 / value.std()
         last.weight.mul_(gain)
         last.bias.copy_((last.bias - value.quantile(0.3)) * gain)
