@@ -20,7 +20,7 @@ from h2k_rt.device.job import Job
 from h2k_rt.device.pipeline import DevicePipeline, DeviceResult
 from h2k_rt.engines import open_engines
 from h2k_rt.framing import Framing, frame_person
-from h2k_rt.inference import CanvasMaps, run_networks
+from h2k_rt.inference import CanvasMaps, fine_scale_normals, run_networks
 from h2k_rt.parts import PartTransforms, fit_parts
 from h2k_rt.person import PersonFinder
 from h2k_rt.photo import load_photo
@@ -173,6 +173,25 @@ def test_photos_one_after_the_other(subject: Subject) -> None:
     assert pipeline.replays == 3 and runtime.allocations == allocations + 3
     same(third, first)
     pipeline.close()
+
+
+def test_a_share_of_the_backs(subject: Subject) -> None:
+    """Backs hold as much of the low-resolution normals as the method says; the device's own maps are compared."""
+    share, made = 0.6, []
+    for each in (None, share):
+        with_share = replace(subject, method=replace(subject.method, back_low_share=each))
+        pipeline, _ = open_pipeline(with_share)
+        made.append(pipeline.run(with_share.job()).maps)
+        pipeline.close()
+    plain, have = made
+    method = subject.method
+    fine = fine_scale_normals(plain.low_normals, method.size // method.low_size, method.normal_z)
+    low = cv2.resize(fine.transpose(1, 2, 0), (method.size, method.size), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    person = plain.depth[0] < plain.depth[1]
+    assert_allclose(have.normals[:3], plain.normals[:3], atol=1e-6)
+    want = (1 - share) * plain.normals[3:] + share * low[3:]
+    assert_allclose(have.normals[3:, person], want[:, person], atol=1e-4)
+    assert np.abs(have.normals - plain.normals)[3:, person].mean() > 1e-4, "the comparison is of something"
 
 
 def test_relief_of_the_normals(subject: Subject) -> None:

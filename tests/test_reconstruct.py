@@ -14,6 +14,7 @@ from h2k_kernels import integrate_normals
 
 from h2k_rt import Reconstructor, load_photo
 from h2k_rt.errors import BundleError, EngineError, KeypointsError, MaskError, PersonError
+from h2k_rt.inference import fine_scale_normals
 from h2k_rt.joints import load_openpose
 from h2k_rt.photo import Photo
 from h2k_rt.reconstruct import Reconstruction
@@ -131,6 +132,23 @@ def test_relief_of_the_normals_is_laid_on_the_trunks_depth(
     moved = np.abs(wanted - plain.depth)[:, person] * method.depth_unit_px  # canvas pixels, about millimetres
     assert 0.5 < moved.mean() < 20
     assert np.array_equal(wanted[:, ~person], plain.depth[:, ~person])
+
+
+def test_backs_hold_a_share_of_the_low_resolution_normals(
+    small: Reconstructor, example: Reconstruction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = small.method
+    assert method.back_low_share
+    monkeypatch.setattr(small, "method", replace(method, back_low_share=None))
+    plain = small.reconstruct(example.photo).maps
+    fine = fine_scale_normals(plain.low_normals, method.size // method.low_size, method.normal_z)
+    low = cv2.resize(fine.transpose(1, 2, 0), (method.size, method.size), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    person = plain.depth[0] < plain.depth[1]
+    made = example.maps.normals
+    np.testing.assert_array_equal(made[:3], plain.normals[:3])
+    wanted = (1 - method.back_low_share) * plain.normals[3:] + method.back_low_share * low[3:]
+    np.testing.assert_allclose(made[3:, person], wanted[:, person], atol=1e-4)
+    assert np.abs(made[3:] - plain.normals[3:])[:, person].mean() > 1e-3, "the comparison is of something"
 
 
 def test_cloud_with_and_without_seams(small: Reconstructor, example: Reconstruction) -> None:

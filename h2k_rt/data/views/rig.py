@@ -71,6 +71,6 @@ def draw_rig(
     return Drawing(photos, masks, cameras, sample_occupancy(mesh.vertices, mesh.faces, rng), depths)
 
 
-def _along_axis(camera: ViewCamera, calibrated: CalibratedCamera, depth: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The renderer's depth of one side as metres along the calibrated camera's axis."""
-    return np.asarray(calibrated.to_camera(camera.lift(depth).reshape(-1, 3))[:, 2].reshape(depth.shape), np.float64)
+def _along_axis(camera: ViewCamera, photo: CalibratedCamera, depth: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The renderer's depth of one side as metres along the axis of its photo's camera."""
+    return np.asarray(photo.to_camera(camera.lift(depth).reshape(-1, 3))[:, 2].reshape(depth.shape), np.float64)
